@@ -1,0 +1,8 @@
+package resp
+
+// Server is the codec of a server's connection: a codec.Codec[Command, Reply]. It is embedded in a reactor, whose methods
+// have pointer receivers. The zero value has Redis' limits and speaks RESP2.
+type Server struct {
+	Requests
+	Replies
+}

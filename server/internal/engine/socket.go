@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"net"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// sockets are the plain system calls on sockets that all engines share. None of them blocks.
+type sockets struct{ start time.Time }
+
+func (s *sockets) Now() int64 { return int64(time.Since(s.start)) }
+
+func (*sockets) Names(fd int, local net.Addr) (net.Addr, net.Addr) {
+	if local == nil {
+		if sa, err := unix.Getsockname(fd); err == nil {
+			local = Addr(sa)
+		} else {
+			local = &net.TCPAddr{}
+		}
+	}
+	sa, err := unix.Getpeername(fd)
+	if err != nil { // the peer has reset the connection meanwhile
+		if _, ok := local.(*net.UnixAddr); ok {
+			return local, &net.UnixAddr{Net: "unix"}
+		}
+		return local, &net.TCPAddr{}
+	}
+	return local, Addr(sa)
+}
+
+// Addr returns a socket's address as package net has it.
+func Addr(sa unix.Sockaddr) net.Addr {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
+	case *unix.SockaddrInet6:
+		addr := &net.TCPAddr{IP: append(net.IP(nil), sa.Addr[:]...), Port: sa.Port}
+		if sa.ZoneId != 0 {
+			if ifi, err := net.InterfaceByIndex(int(sa.ZoneId)); err == nil {
+				addr.Zone = ifi.Name
+			}
+		}
+		return addr
+	case *unix.SockaddrUnix:
+		return &net.UnixAddr{Name: sa.Name, Net: "unix"}
+	}
+	return &net.UnixAddr{Net: "unix"}
+}
+
+// Progress counts the bytes that the peer has acknowledged; on a socket without such a count, those it has not yet read.
+func (*sockets) Progress(fd int) uint64 {
+	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
+		return info.Bytes_acked
+	}
+	n, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
+	if err != nil {
+		return 0
+	}
+	return uint64(n)
+}
+
+func (*sockets) EndOutput(fd int) {
+	_ = unix.Shutdown(fd, unix.SHUT_WR) // ENOTCONN: the peer was faster
+}
+
+func closeFD(fd int) {
+	_ = unix.Close(fd) // the descriptor is gone in any case
+}
+
+// recv and send are MSG_DONTWAIT calls, which do not block, so the scheduler is not told of them.
+func recv(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		unix.MSG_DONTWAIT, 0, 0)
+	return int(n), errno
+}
+
+func send(fd int, b []byte) (int, unix.Errno) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(b))), uintptr(len(b)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	return int(n), errno
+}
+
+// epollPeek is epoll_wait with a timeout of zero.
+func epollPeek(fd int, events []unix.EpollEvent) (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
+		uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
