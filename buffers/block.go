@@ -51,6 +51,7 @@ type Pool struct {
 	used     int      // bytes charged to blocks that are taken
 	adopted  int      // those of them that are on the Go heap
 	resident int      // the sum of dirty, over all blocks
+	idle     int      // the same, over free blocks
 
 	jail       []*Block // checked builds: freed, inaccessible, oldest first
 	Carried    uint64   // bytes that were copied into carries, ever; those that a growing carry moves are not among them
@@ -70,9 +71,12 @@ func NewPool() *Pool { return &Pool{} }
 // Used returns the bytes that carries and outputs hold.
 func (p *Pool) Used() int { return p.used }
 
-// Idle returns the bytes that hold nothing and may be resident all the same: of free blocks, and of taken ones beyond what
-// their holder has reached. Used and Idle are all memory of the pool.
-func (p *Pool) Idle() int { return p.resident - (p.used - p.adopted) }
+// Idle returns the bytes in free blocks that were not given back to the system.
+func (p *Pool) Idle() int { return p.idle }
+
+// Resident returns all memory of the pool: what is used, what is idle, and what a block that is taken has from an earlier use beyond
+// what its holder has reached.
+func (p *Pool) Resident() int { return p.resident + p.adopted }
 
 func classOf(size int) int {
 	if size <= minBlockSize {
@@ -99,6 +103,7 @@ func (p *Pool) get(size, want int) *Block {
 	list.blocks = list.blocks[:last]
 	list.low = min(list.low, last)
 	list.clean = min(list.clean, last)
+	p.idle -= b.dirty
 	return b
 }
 
@@ -142,6 +147,7 @@ func (p *Pool) put(b *Block) {
 	}
 	list := &p.free[b.class]
 	list.blocks = append(list.blocks, b)
+	p.idle += b.dirty
 }
 
 // arrest makes a freed block inaccessible and returns the one that has been so for longest, if the jail is full.
@@ -213,6 +219,7 @@ func (p *Pool) Trim() (released int) {
 		list.low = len(list.blocks)
 	}
 	p.resident -= released
+	p.idle -= released
 	p.ReleasedBy += uint64(released)
 	return released
 }

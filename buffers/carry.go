@@ -4,11 +4,7 @@ package buffers
 // for all of it at once, of which only what has arrived is resident.
 const CarryStart = minBlockSize
 
-const (
-	carryDoubling = 1 << 20
-	// carryMore is the room behind a large message for what comes with its last bytes: without it, the whole would move for them.
-	carryMore = 256 << 10
-)
+const carryDoubling = 1 << 20
 
 // A Carry holds received bytes that could not be handled yet: the head of a message that is not whole, or what came after a
 // connection was paused. The zero value is empty and holds no memory. It belongs to the loop's goroutine.
@@ -64,9 +60,9 @@ func (c *Carry) Append(p *Pool, b []byte, need, limit int) {
 func (c *Carry) room(size, need, limit int) int {
 	switch need = max(size, need); {
 	case need > carryDoubling:
-		return need + carryMore
+		return need
 	case size > carryDoubling/2:
-		return max(need, limit) + carryMore
+		return max(need, limit)
 	case c.block == nil:
 		return need
 	}

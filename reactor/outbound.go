@@ -23,7 +23,8 @@ const (
 	flagFull                     // the output has reached its limit, and OnRoom is due when it is below half
 	flagClosed                   // OnClose was called, or is about to be
 	flagPumping
-	flagEnded // the peer's end was told to the reactor
+	flagEnded   // the peer's end was told to the reactor
+	flagDrained // the server's end was told to the reactor
 )
 
 // Send encodes m at once; m may be reused when Send returns. What is sent within one turn of the loop leaves in one send.

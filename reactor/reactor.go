@@ -62,7 +62,8 @@ type Opener[Out any] interface {
 	OnOpen(out *Outbound[Out]) Status
 }
 
-// A Roomer is told when the output, which was at its limit, is below half of it again: it can produce more.
+// A Roomer is told when the output, which was at its limit, is at most half of it again: it can produce more. It is told so while
+// the connection pauses or drains, too: a large reply is finished first.
 type Roomer[Out any] interface {
 	OnRoom(out *Outbound[Out]) Status
 }
@@ -79,7 +80,8 @@ type Drainer[Out any] interface {
 	OnDrain(out *Outbound[Out]) Status
 }
 
-// An Outbounder sees each message that comes from a Sender before it is encoded, and may change it.
+// An Outbounder sees each message that comes from a Sender before it is encoded, and may change it. OnOutbound is called within
+// another method of the reactor where that one finds its own connection's Sender full.
 type Outbounder[Out any] interface {
 	OnOutbound(m *Out)
 }

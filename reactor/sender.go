@@ -147,11 +147,15 @@ func (s *Sender[Out]) full() bool {
 	return s.count > 0 && int(s.count) >= s.s.limit() && !s.shutd
 }
 
-// swap exchanges the slices when the ring's own is done, and reports whether the queue is empty. It runs on the ring's goroutine.
-func (s *Sender[Out]) swap() (empty bool) {
+// swap exchanges the slices, when the ring's own is done, and returns how many items there are then. Unless take is set, it does
+// so only if the other one is empty too. It runs on the ring's goroutine.
+func (s *Sender[Out]) swap(take bool) (left int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settle()
+	if len(s.fill) > 0 && !take {
+		return len(s.fill)
+	}
 	clear(s.drain)
 	s.drain = s.drain[:0]
 	if cap(s.drain) > retainItems {
@@ -161,7 +165,7 @@ func (s *Sender[Out]) swap() (empty bool) {
 	if len(s.drain) == 0 {
 		s.armed = false
 	}
-	return len(s.drain) == 0
+	return len(s.drain)
 }
 
 // settle takes what is finished off the count, and wakes those who wait for room. The caller runs on the ring's goroutine and
@@ -210,21 +214,20 @@ func (s *Session[In, Out]) pump(functions bool) {
 			o.host.Wake()
 		}
 	}()
-	s.encodeQueue(functions)
+	s.encode(functions)
 	panicked = false
 }
 
-func (s *Session[In, Out]) encodeQueue(functions bool) {
+func (s *Session[In, Out]) encode(functions bool) {
 	o, q := &s.out, &s.sender
 	hook, _ := any(s.r).(Outbounder[Out])
 	for swapped := false; s.status != Close; {
 		if int(q.pos) == len(q.drain) {
-			if swapped {
-				// What was queued meanwhile has its turn after the other connections.
-				o.host.Wake()
+			if q.swap(!swapped) == 0 {
 				return
 			}
-			if q.swap() {
+			if swapped { // what was queued meanwhile has its turn after the other connections
+				o.host.Wake()
 				return
 			}
 			swapped = true

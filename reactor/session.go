@@ -9,7 +9,7 @@ import (
 
 // A Host carries a session: the server's connection, or a test.
 type Host interface {
-	// Wake asks for a call of Pump. It is called from any goroutine.
+	// Wake asks for a call of Pump. It is called from any goroutine, also within Pump, and may still come after Closed.
 	Wake()
 	// Dirty says that there is output to flush. It is called on the ring's goroutine.
 	Dirty()
@@ -17,7 +17,7 @@ type Host interface {
 	OnRing() bool
 }
 
-// Config is what the sessions of one listener and loop share.
+// Config is what the sessions of one listener and loop share. All of it is required.
 type Config struct {
 	Pool            *buffers.Pool
 	MaxBufferLength int // the most bytes of a message
@@ -195,7 +195,7 @@ func (s *Session[In, Out]) Sent(n int) {
 
 // End tells the reactor that the peer has ended its side. It does so once.
 func (s *Session[In, Out]) End() {
-	if s.out.flags&flagEnded != 0 {
+	if s.out.flags&flagEnded != 0 || s.status == Close {
 		return
 	}
 	s.out.flags |= flagEnded
@@ -206,11 +206,12 @@ func (s *Session[In, Out]) End() {
 	s.apply(Drain)
 }
 
-// Drain tells the reactor that the server is going down.
+// Drain tells the reactor that the server is going down. It does so once.
 func (s *Session[In, Out]) Drain() {
-	if s.status >= Drain {
+	if s.status >= Drain || s.out.flags&flagDrained != 0 {
 		return
 	}
+	s.out.flags |= flagDrained
 	if h, ok := s.r.(Drainer[Out]); ok {
 		s.apply(h.OnDrain(&s.out))
 		return
@@ -218,7 +219,7 @@ func (s *Session[In, Out]) Drain() {
 	s.apply(Drain)
 }
 
-// Finish makes the session drain without asking the reactor.
+// Finish applies a status, Drain or Close, without asking the reactor.
 func (s *Session[In, Out]) Finish(st Status) { s.apply(st) }
 
 // Pump encodes what waits in the Sender's queue, as far as the output has room.

@@ -419,7 +419,7 @@ func (c *conn) terminate(err error) {
 	if c.sending {
 		c.loop.engine.Cancel(c.token(engine.OpSend))
 	}
-	c.Wake() // join when whoever called is done with this connection
+	c.loop.ending = append(c.loop.ending, c) // to join when whoever called is done with this connection
 }
 
 // join ends the connection for good, once nothing of it is in flight.

@@ -42,6 +42,7 @@ type loop struct {
 	dirty     []*conn // with output, to flush this turn
 	ready     []*conn // to go on with, next turn
 	spare     []*conn
+	ending    []*conn  // that were terminated in this turn
 	starved   []*conn  // whose receive found no memory, in that order
 	held      []*conn  // that do not receive, for memory
 	segs      [][]byte // scratch for flush
@@ -99,6 +100,7 @@ func (l *loop) run(ready chan<- error) {
 		Spin:         max(cfg.Spin, 0),
 		PlainBuffers: cfg.PlainBuffers,
 		SingleShot:   cfg.SingleShot,
+		BeforeSleep:  l.publishStats,
 	})
 	if err != nil {
 		ready <- err
@@ -124,7 +126,7 @@ func (l *loop) run(ready chan<- error) {
 func (l *loop) turns() error {
 	for !l.finished() {
 		timeout := time.Duration(0)
-		if len(l.ready) == 0 {
+		if len(l.ready) == 0 && len(l.ending) == 0 {
 			timeout = l.wheel.wait(l.now)
 		}
 		l.busy.Store(0)
@@ -161,13 +163,14 @@ func (l *loop) run1() {
 	}
 	clear(ready)
 	l.spare = ready
+	l.join()
 	l.flush()
 	l.armStarved()
 	l.checkMemory()
 	if worked && !l.trimmer.scheduled() {
 		l.wheel.set(&l.trimmer, l.now+trimEvery)
 	}
-	if l.now >= l.publish || len(l.ready) == 0 {
+	if l.now >= l.publish {
 		l.publishStats()
 	}
 }
@@ -199,6 +202,15 @@ func (l *loop) find(t engine.Token) *conn {
 		return nil
 	}
 	return s.conn
+}
+
+// join ends connections for good that were terminated in this turn and have nothing in flight. What has, joins with its completion.
+func (l *loop) join() {
+	for i := 0; i < len(l.ending); i++ { // the end of one may be the end of another
+		l.ending[i].settle()
+	}
+	clear(l.ending)
+	l.ending = l.ending[:0]
 }
 
 // flush hands one send for each dirty connection to the engine.
@@ -390,8 +402,11 @@ func (l *loop) abandon(err error) {
 	l.publishStats()
 }
 
-// publishStats lets others see the counts.
+// publishStats lets others see the counts: before the loop sleeps, and now and then while it does not.
 func (l *loop) publishStats() {
+	if l.engine == nil {
+		return
+	}
 	l.publish = l.now + publishEvery
 	s := &l.stats
 	e := l.engine.Counters()

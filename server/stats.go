@@ -71,7 +71,9 @@ type published struct {
 
 func (p *published) store(s *Stats) {
 	for i, v := range s.words() {
-		p.words[i].Store(v)
+		if w := &p.words[i]; w.Load() != v { // a load is much cheaper than a store
+			w.Store(v)
+		}
 	}
 }
 

@@ -81,7 +81,7 @@ func (s *Store) sweepShard(sh *shard, now int64) (removed int) {
 	if sh.expiring == 0 {
 		return 0
 	}
-	for range min(sweepSize, len(sh.entries)) {
+	for n := sweepSize; n > 0 && len(sh.entries) > 0; n-- {
 		if sh.cursor >= len(sh.entries) {
 			sh.cursor = 0
 		}

@@ -1,9 +1,6 @@
 package store
 
-import (
-	"sync"
-	"unsafe"
-)
+import "sync"
 
 // EntryCost is the number of bytes that an entry is charged with beyond its key and value: its slot of 40, four to eight of
 // buckets, and what growing slices and the allocator's size classes leave unused.
@@ -38,14 +35,8 @@ type shard struct {
 
 	hits, misses, expired, evicted uint64
 
-	_ [cacheLine - shardSize%cacheLine]byte
+	_ [64]byte // a lock that one loop takes must not move the line that another one works on
 }
-
-// A lock that one loop takes must not move the line that another one works on.
-const (
-	cacheLine = 64
-	shardSize = unsafe.Sizeof(sync.Mutex{}) + 2*unsafe.Sizeof([]int32{}) + 4*8 + 4*8
-)
 
 const minBuckets = 8
 

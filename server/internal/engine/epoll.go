@@ -38,7 +38,8 @@ type Epoll struct {
 	accepting struct { // the listener that this turn still accepts from
 		fd, left int
 	}
-	counters Counters
+	counters    Counters
+	beforeSleep func()
 }
 
 // epollFD is the state of one descriptor.
@@ -52,7 +53,7 @@ type epollFD struct {
 
 // NewEpoll makes the engine on the calling goroutine, which must be locked to its thread.
 func NewEpoll(opts Options) (*Epoll, error) {
-	e := &Epoll{sockets: sockets{start: time.Now()}, spin: spinner{limit: opts.Spin}, fd: -1}
+	e := &Epoll{beforeSleep: opts.BeforeSleep, sockets: sockets{start: time.Now()}, spin: spinner{limit: opts.Spin}, fd: -1}
 	var err error
 	if e.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -237,6 +238,9 @@ func (e *Epoll) idle(timeout time.Duration) (n int, err error) {
 		e.counters.Spins++
 		return n, err
 	}
+	if e.beforeSleep != nil {
+		e.beforeSleep()
+	}
 	if !e.waker.sleep() {
 		return 0, nil
 	}
@@ -320,6 +324,7 @@ func (e *Epoll) receive(fd int, st *epollFD, c *Completion) {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		return
 	case errno == 0 && n > 0:
+		e.spin.active(st.in.Slot())
 		*c = Completion{Token: st.in, Res: n, More: true, View: e.buffer[:n:n]}
 	default:
 		*c = Completion{Token: st.in, Err: errno}

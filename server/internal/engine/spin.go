@@ -9,10 +9,15 @@ import (
 
 // A spinner decides whether a loop that has nothing to do looks for work for a short while before it sleeps. With one or two
 // connections the wake of a halted CPU is most of a round trip: looking for 50 µs gave 3.5 times the rate at less CPU per
-// operation (KERNEL.md's table is in docs/design.md). So it is on while nearly every spin finds work, and off otherwise:
+// operation. With more of them, a sleep ends so soon, and with so much to do, that spinning costs more than it gains (figures in
+// docs/design.md). So it is on while one or two connections are active and nearly every spin finds work, and off otherwise:
 // then a few spins are tried now and then, rarer with each failure.
 type spinner struct {
 	limit time.Duration // zero: never
+
+	seen  uint64 // slots that received something, a bit for each modulo 64
+	waits int    // since seen was cleared
+	crowd bool   // more than spinConns of them were active
 
 	on     bool
 	recent uint16 // the last spins, a bit each: 1 found work
@@ -24,6 +29,8 @@ type spinner struct {
 }
 
 const (
+	spinConns    = 2    // active connections up to which it spins
+	spinSample   = 32   // waits in which they are counted
 	spinWindow   = 16   // spins that are remembered
 	spinKeep     = 12   // of them must have found work to go on
 	spinTrial    = 4    // spins of a trial, all but one of which must find work
@@ -51,7 +58,18 @@ func (s *spinner) try(now func() int64, poll func() bool) bool {
 	return found
 }
 
+// active notes that a connection has received something.
+func (s *spinner) active(slot uint32) { s.seen |= 1 << (slot & 63) }
+
 func (s *spinner) wanted() bool {
+	if s.waits++; s.waits >= spinSample {
+		s.crowd = bits.OnesCount64(s.seen) > spinConns
+		s.waits, s.seen = 0, 0
+	}
+	if s.crowd {
+		s.on, s.trial = false, 0
+		return false
+	}
 	if s.on || s.trial > 0 {
 		return true
 	}

@@ -19,6 +19,7 @@ type Options struct {
 	PlainBuffers bool          // no incremental buffers
 	BufferSize   int           // of a receive buffer; 0 for the group's choice
 	SingleShot   bool          // no multishot receive
+	BeforeSleep  func()        // called when a wait is about to block; nil for nothing
 }
 
 const (
@@ -246,6 +247,9 @@ func (e *URing) idle(timeout time.Duration) error {
 		}
 		return nil
 	}
+	if e.opts.BeforeSleep != nil {
+		e.opts.BeforeSleep()
+	}
 	if !e.waker.sleep() {
 		return nil
 	}
@@ -302,6 +306,7 @@ func (e *URing) complete(c *Completion, t Token, cqe *uring.CQE) {
 		id, used := cqe.BufferID()
 		switch {
 		case used && c.Res > 0:
+			e.spin.active(t.Slot())
 			c.View, c.buf = e.group.Take(id, c.Res, cqe.Flags&uring.CQEBufMore != 0), id
 		case used:
 			e.group.Spend(id, cqe.Flags&uring.CQEBufMore != 0)
