@@ -15,6 +15,7 @@ package buffers
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/bits"
 	"os"
 
@@ -24,7 +25,7 @@ import (
 const (
 	minBlockSize = 4 << 10 // the smallest class, one page on most machines
 	slabSize     = 1 << 20 // classes below this are cut from slabs, so that the process has few mappings
-	classes      = 30      // 4 KiB to 2 TiB: beyond any message
+	classes      = 40      // 4 KiB to 2 PiB: beyond any message
 	quarantine   = 64      // freed blocks, and buffers, that a checked build holds back
 	poison       = 0xCC
 )
@@ -205,18 +206,33 @@ const (
 // it handles messages: memory that comes and goes costs five times what the work on it does. One call gives back a few MiB at
 // most; where it gave back any, there may be more.
 func (p *Pool) Trim() (released int) {
-	budget := trimBytes
 	for class := range p.free {
 		list := &p.free[class]
-		for list.clean < list.low && budget > 0 {
-			n := list.blocks[list.clean].clean(budget)
-			if list.blocks[list.clean].dirty == 0 {
-				list.clean++
-			}
-			released += n
-			budget -= n + trimCall
-		}
+		released += p.trim(list, list.low, trimBytes-released)
 		list.low = len(list.blocks)
+	}
+	return released
+}
+
+// TrimAll gives all free memory back, at once: for a process that is at its bound.
+func (p *Pool) TrimAll() (released int) {
+	for class := range p.free {
+		list := &p.free[class]
+		released += p.trim(list, len(list.blocks), math.MaxInt)
+	}
+	return released
+}
+
+// trim gives back the memory of the first n blocks of a list, as far as the budget in bytes goes.
+func (p *Pool) trim(list *freeList, n, budget int) (released int) {
+	for list.clean < n && budget > 0 {
+		b := list.blocks[list.clean]
+		size := b.clean(budget)
+		if b.dirty == 0 {
+			list.clean++
+		}
+		released += size
+		budget -= size + trimCall
 	}
 	p.resident -= released
 	p.idle -= released
@@ -227,7 +243,8 @@ func (p *Pool) Trim() (released int) {
 // clean gives back about n bytes of a free block, from its end on, and returns how many.
 func (b *Block) clean(n int) int {
 	page := os.Getpagesize()
-	from := max(0, b.dirty-max(n, page)) / page * page
+	from := max(0, b.dirty-max(n, page))
+	from -= from % page
 	n = b.dirty - from
 	if n > 0 && len(b.mem) >= page {
 		_ = unix.Madvise(b.mem[from:b.dirty], unix.MADV_DONTNEED) // refused: it stays resident, and is still right

@@ -1,7 +1,7 @@
 package buffers
 
-// CarryStart is the size in bytes at which a carry starts. It doubles up to one increment; a larger message gets address space
-// for all of it at once, of which only what has arrived is resident.
+// CarryStart is the size in bytes at which a carry starts. It doubles as long as it stays below one MiB; a larger message
+// gets address space for all of it at once, of which only what has arrived is resident.
 const CarryStart = minBlockSize
 
 const carryDoubling = 1 << 20
@@ -56,13 +56,14 @@ func (c *Carry) Append(p *Pool, b []byte, need, limit int) {
 	p.Carried += uint64(len(b))
 }
 
-// room chooses the size of the block for size bytes now and perhaps need or limit later.
+// room chooses the size of the block for size bytes now and perhaps need or limit later. Beyond carryDoubling it is only address
+// space, and twice what is there: a carry that fills its block, and is consumed and appended to in small pieces, would move each time.
 func (c *Carry) room(size, need, limit int) int {
 	switch need = max(size, need); {
 	case need > carryDoubling:
-		return need
+		return max(need, 2*size)
 	case size > carryDoubling/2:
-		return max(need, limit)
+		return max(limit, 2*size)
 	case c.block == nil:
 		return need
 	}
@@ -78,6 +79,9 @@ func (p *Pool) touch(b *Block) {
 
 // Consume drops the first n bytes. When none is left, the memory goes back to the pool.
 func (c *Carry) Consume(p *Pool, n int) {
+	if n == 0 {
+		return
+	}
 	if Checked {
 		Overwrite(c.block.mem[c.block.off : c.block.off+n])
 	}

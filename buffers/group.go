@@ -272,7 +272,8 @@ func (g *Group) Trim() (again bool) {
 			live++
 		}
 	}
-	if live > 1 && g.minIn >= g.perInc+(g.perInc+1)/2 {
+	// Half an increment more than one is to spare. What the quarantine holds back would be spare as well.
+	if live > 1 && g.minIn+len(g.jail) >= g.perInc+(g.perInc+1)/2 {
 		g.calm++
 	} else {
 		g.calm = 0

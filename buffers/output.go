@@ -34,7 +34,7 @@ func (o *Output) Grab(p *Pool, size int) []byte {
 	if want == 0 {
 		want = max(outputMinRoom, o.hint)
 	}
-	if b := o.tail; b != nil && !b.heap && len(b.mem)-b.n >= want {
+	if b := o.tail; b != nil && len(b.mem)-b.n >= want { // an adopted segment has no room
 		return b.mem[b.n:b.n]
 	}
 	next := outputBlock
@@ -130,4 +130,12 @@ func (o *Output) Drop(p *Pool) {
 		o.pop(p)
 	}
 	o.len = 0
+}
+
+// Discard is Drop for an output whose end is yet to be reported: the memory goes, and Len still says how much was not sent. Only Drop
+// may follow.
+func (o *Output) Discard(p *Pool) {
+	n := o.len
+	o.Drop(p)
+	o.len = n
 }

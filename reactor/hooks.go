@@ -11,7 +11,9 @@ import (
 // CheckHooks says whether each method of R whose name begins with On is one that will be called. The error names the type, the
 // method, and what is expected. Where R is an interface type, its values are to be given to [CheckHooksOf] as well: they may have
 // more methods.
-func CheckHooks[In, Out any, R Reactor[In, Out]]() error { return checkHooks[Out](reflect.TypeFor[R]()) }
+func CheckHooks[In, Out any, R Reactor[In, Out]]() error {
+	return checkHooks[Out](reflect.TypeFor[R]())
+}
 
 // CheckHooksOf is CheckHooks for the type of v, a reactor.
 func CheckHooksOf[Out any](v any) error {

@@ -41,8 +41,8 @@ type pumper[Out any] interface {
 func (s *Session[In, Out]) ring() Host { return s.out.host }
 func (s *Session[In, Out]) limit() int { return s.out.cfg.MaxQueued }
 
-// retainItems is the capacity above which an empty slice is given to the collector.
-const retainItems = 64
+// retainItems is the capacity above which an empty slice is given to the collector: 64, and what append rounds that up to.
+const retainItems = 80
 
 // Send queues the messages, all or none. They must not be changed until they have been encoded: what a message refers to passes
 // to the connection. The error is ErrFull or ErrClosed.
@@ -183,7 +183,8 @@ func (s *Sender[Out]) settle() {
 // method of the reactor, which is not to be called within itself.
 //
 // Whoever armed the Sender has woken the ring. The Sender stays armed until the ring finds it empty. So a pump that stops
-// earlier sees to the next one: flagFull is set, and Sent calls it, or it wakes the ring again. No wake-up is lost.
+// earlier sees to the next one: at the limit of the output noteFull sets a flag, so that Sent calls it; else it wakes the ring
+// again. No wake-up is lost.
 func (s *Session[In, Out]) pump(functions bool) {
 	o, q := &s.out, &s.sender
 	if o.flags&flagClosed != 0 || s.r == nil {
@@ -233,7 +234,6 @@ func (s *Session[In, Out]) encode(functions bool) {
 			swapped = true
 		}
 		if o.buf.Len() >= o.cfg.MaxOutbound {
-			o.flags |= flagFull
 			return
 		}
 		it := &q.drain[q.pos]

@@ -151,22 +151,23 @@ func (a *acceptor) end() {
 	a.settle()
 }
 
-// close takes what is queued, which would be reset otherwise, and closes the socket.
+// close takes what is queued, which would be reset otherwise, and closes the socket. The queue is taken first and handed out after:
+// a connection that is opened may end at once, and its descriptor's number come again.
 func (a *acceptor) close() {
-	_ = unix.SetNonblock(a.fd, true)
 	for !a.loop.closing {
-		fd, _, err := unix.Accept4(a.fd, unix.SOCK_CLOEXEC)
-		if err == unix.EINTR || err == unix.ECONNABORTED {
-			continue
-		}
-		if err != nil {
+		fd, ok := a.loop.engine.TakeQueued(a.fd)
+		if !ok {
 			break
 		}
-		a.loop.server.conns.Add(1)
-		a.hand(fd)
+		a.parked = append(a.parked, fd)
 	}
 	for _, fd := range a.parked {
-		unix.Close(fd)
+		if a.loop.closing {
+			a.loop.engine.CloseSocket(fd)
+			continue
+		}
+		a.loop.server.conns.Add(1) // beyond MaxConns, if need be: they were let in already
+		a.hand(fd)
 	}
 	a.parked = nil
 	a.loop.engine.CloseSocket(a.fd)
@@ -176,12 +177,13 @@ func (a *acceptor) close() {
 // abandon closes the sockets when the engine has failed.
 func (a *acceptor) abandon() {
 	if a.fd >= 0 {
-		unix.Close(a.fd)
+		a.loop.engine.CloseSocket(a.fd)
 		a.fd = -1
 	}
 	for _, fd := range a.parked {
-		unix.Close(fd)
+		a.loop.engine.CloseSocket(fd)
 	}
+	a.parked = nil
 }
 
 // admit counts a connection, unless there are MaxConns.

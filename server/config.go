@@ -70,7 +70,8 @@ type Config struct {
 	Engine Engine
 	// BufferAllocationIncrement is the number of bytes by which a ring's memory to receive into grows and shrinks. If zero, 1 MiB.
 	BufferAllocationIncrement int
-	// MaxReceive is the most bytes of memory to receive into, for each ring. If zero, 64 increments.
+	// MaxReceive is the most bytes of memory to receive into, for each ring. If zero, 64 increments. All rings together take at
+	// most half of MaxMemory, but each has one increment.
 	MaxReceive int
 	// PlainBuffers switches off incremental buffers (Linux 6.12), which are used where the kernel passes a test of them.
 	PlainBuffers bool
@@ -177,6 +178,12 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("server: Config.CPUs names CPU %d", cpu)
 		}
 	}
+	for name, v := range map[string]int{"BufferAllocationIncrement": c.BufferAllocationIncrement, "MaxReceive": c.MaxReceive,
+		"MaxMemory": c.MaxMemory, "MaxConns": c.MaxConns} {
+		if v < 0 {
+			return c, fmt.Errorf("server: Config.%s is %d: want 0 for the default, or more", name, v)
+		}
+	}
 	fill(&c.BufferAllocationIncrement, 1<<20)
 	fill(&c.MaxReceive, 64*c.BufferAllocationIncrement)
 	if c.MaxMemory == 0 {
@@ -185,12 +192,7 @@ func (c Config) withDefaults() (Config, error) {
 	if c.MaxConns == 0 {
 		c.MaxConns = max(openFiles()-reservedFiles, 1)
 	}
-	for name, v := range map[string]int{"BufferAllocationIncrement": c.BufferAllocationIncrement, "MaxReceive": c.MaxReceive,
-		"MaxMemory": c.MaxMemory, "MaxConns": c.MaxConns} {
-		if v < 0 {
-			return c, fmt.Errorf("server: Config.%s is %d: want 0 for the default, or more", name, v)
-		}
-	}
+	c.MaxReceive = min(c.MaxReceive, max(c.MaxMemory/2/c.Loops, c.BufferAllocationIncrement)) // the other half is for connections
 	c.MaxConns = min(c.MaxConns, engine.MaxSlots)
 	fill(&c.DrainTimeout, 10*time.Second)
 	fill(&c.Spin, defaultSpin)

@@ -48,6 +48,8 @@ type conn struct {
 	held      bool // in loop.held: it does not receive, for memory
 	more      bool // the carry holds something to decode as soon as the session accepts
 	ended     bool // the peer has ended its side
+	cut       bool // within a message
+	armed     bool // a receive was armed before
 	finished  bool // all is sent and the peer was told; what it still sends is dropped
 	dead      bool // terminate was called
 	gone      bool // the reactor was told of the end
@@ -74,8 +76,8 @@ func (c *conn) Dirty() {
 	}
 }
 
-// OnRing says whether the caller runs on the loop's thread, which nothing else runs on.
-func (c *conn) OnRing() bool { return unix.Gettid() == c.loop.thread }
+// OnRing says whether the caller runs on the loop's goroutine.
+func (c *conn) OnRing() bool { return c.loop.engine.OnThread() }
 
 func (c *conn) token(op engine.Op) engine.Token {
 	return engine.MakeToken(c.slot, c.generation, op)
@@ -94,7 +96,7 @@ func (c *conn) open() {
 		return
 	}
 	c.guard(c.session.Open)
-	if c.loop.draining {
+	if c.loop.draining && !c.dead {
 		c.guard(c.session.Drain)
 	}
 	c.schedule()
@@ -175,7 +177,7 @@ func (c *conn) input(view []byte) {
 		}
 	}
 	used, more := c.inbound(view)
-	if rest := view[used:]; len(rest) > 0 && !c.dead {
+	if rest := view[used:]; len(rest) > 0 && !c.dead && c.session.Status() < reactor.Drain {
 		c.more = more
 		c.keep(rest)
 	}
@@ -186,7 +188,7 @@ func (c *conn) join1(view []byte) []byte {
 	for len(view) > 0 {
 		had, need := c.carry.Len(), c.session.Need()
 		n := min(len(view), max(had, joinStep))
-		if need > had {
+		if need > had+1 { // one more than there is says that the size is not known: not a decoder call for each byte
 			n = min(len(view), need-had)
 		}
 		c.keep(view[:n])
@@ -256,10 +258,13 @@ func (c *conn) resume() {
 		return
 	}
 	if c.carry.Len() > 0 && c.session.Accepts() {
-		used, more := c.inbound(c.carry.Bytes())
+		b := c.carry.Bytes()
+		b = b[:min(len(b), turnBytes+c.session.Need())] // at least one whole message
+		used, more := c.inbound(b)
 		if c.dead {
 			return
 		}
+		more = more || len(b) < c.carry.Len()
 		if used > 0 {
 			c.carry.Consume(c.loop.pool, used)
 		}
@@ -320,6 +325,9 @@ func (c *conn) sent(comp *engine.Completion) {
 	}
 	switch {
 	case c.dead:
+		if comp.Err == 0 { // the end is told what was not sent
+			c.session.Output().Sent(c.loop.pool, comp.Res)
+		}
 	case comp.Err == 0:
 		c.tookOutput(comp.Res)
 	case comp.Err == unix.EINTR || comp.Err == unix.EAGAIN || comp.Err == unix.ENOBUFS || comp.Err == unix.ENOMEM || comp.Err == unix.ECANCELED:
@@ -351,6 +359,7 @@ func (c *conn) settle() {
 func (c *conn) decide() {
 	status := c.session.Status()
 	if status == reactor.Continue && c.ended && !c.more {
+		c.cut = c.carry.Len() > 0 || c.session.Skipping() > 0
 		c.guard(c.session.End)
 		status = c.session.Status()
 	}
@@ -373,7 +382,8 @@ func (c *conn) decide() {
 	}
 	if c.wantsInput(status) && !c.receiving && !c.starved {
 		c.receiving = true
-		c.loop.stats.Rearms++ // the first one is taken off in Stats
+		c.loop.stats.Rearms += uint64(boolInt(c.armed))
+		c.armed = true
 		c.loop.engine.Receive(c.token(engine.OpReceive), int(c.fd))
 	}
 }
@@ -396,7 +406,8 @@ func (c *conn) finish() bool {
 		return true
 	}
 	c.finished = true
-	if c.ended || (c.loop.draining && c.loop.now-c.active > lingerQuiet) {
+	quiet := c.receiving && c.loop.now-c.active > lingerQuiet // and no input is left unread, as it may be where none is armed
+	if c.ended || (c.loop.draining && quiet) {
 		c.terminate(nil)
 		return false
 	}
@@ -428,8 +439,11 @@ func (c *conn) join() {
 		return
 	}
 	c.gone = true
-	if c.err == nil && c.ended && c.carry.Len() > 0 && !c.finished {
-		c.err = io.ErrUnexpectedEOF // within a message
+	if c.err == nil && c.cut {
+		c.err = io.ErrUnexpectedEOF
+	}
+	if c.held {
+		c.loop.unhold(c)
 	}
 	c.loop.release(c)
 	c.carry.Drop(c.loop.pool)
@@ -466,7 +480,7 @@ func (c *conn) schedule() {
 			first(c.active + int64(d))
 		}
 		if d := c.listener.cfg.WriteTimeout; d > 0 && c.sending {
-			first(max(c.moved, c.loop.now) + int64(d)/writeSamples)
+			first(c.loop.now + int64(d)/writeSamples)
 		}
 	}
 	if at >= 0 {
@@ -480,19 +494,19 @@ func (c *conn) due(now int64) {
 		return
 	}
 	write, idle := int64(c.listener.cfg.WriteTimeout), int64(c.listener.cfg.IdleTimeout)
+	if c.sending {
+		if p := c.loop.engine.Progress(int(c.fd)); p != c.progress {
+			c.progress, c.moved, c.active = p, now, now
+		}
+	}
 	switch {
 	case c.finished:
 		if now >= c.moved {
 			c.terminate(nil)
 		}
-	case c.sending && write > 0:
-		if p := c.loop.engine.Progress(int(c.fd)); p != c.progress {
-			c.progress, c.moved, c.active = p, now, now
-		}
-		if now-c.moved >= write {
-			c.loop.stats.TimedOut++
-			c.terminate(ErrWriteTimeout)
-		}
+	case c.sending && write > 0 && now-c.moved >= write:
+		c.loop.stats.TimedOut++
+		c.terminate(ErrWriteTimeout)
 	case idle > 0 && now-c.active >= idle:
 		c.loop.stats.TimedOut++
 		c.terminate(ErrIdleTimeout)

@@ -56,6 +56,15 @@ type session interface {
 // A method of the reactor whose name begins with On and that is no hook is an error, as is a port that is taken.
 func Listen[In, Out any, R reactor.Reactor[In, Out]](s *Server, network, addr string, cfg ListenConfig,
 	connect func(reactor.Peer[Out]) R) (net.Addr, error) {
+	l, err := newListener(s, network, connect)
+	if err != nil {
+		return nil, err
+	}
+	return s.listen(l, addr, cfg)
+}
+
+// newListener returns a listener without sockets.
+func newListener[In, Out any, R reactor.Reactor[In, Out]](s *Server, network string, connect func(reactor.Peer[Out]) R) (*listener, error) {
 	if err := reactor.CheckHooks[In, Out, R](); err != nil {
 		return nil, err
 	}
@@ -64,6 +73,12 @@ func Listen[In, Out any, R reactor.Reactor[In, Out]](s *Server, network, addr st
 	ins := make([]In, s.cfg.Loops) // one for each loop: a message is decoded and handled before the next one
 	l.connect = func(c *conn) (session, error) {
 		ses := reactor.NewSession[In, Out](c, &l.shared[c.loop.index], &ins[c.loop.index])
+		bound := false
+		defer func() {
+			if !bound { // connect may have given the Sender away
+				ses.Closed(nil)
+			}
+		}()
 		local, remote := c.loop.engine.Names(int(c.fd), l.local)
 		r := connect(reactor.Peer[Out]{ID: c.id, Local: local, Remote: remote, Loop: c.loop.index, Sender: ses.Sender()})
 		if dynamic { // the type was not known before
@@ -72,9 +87,10 @@ func Listen[In, Out any, R reactor.Reactor[In, Out]](s *Server, network, addr st
 			}
 		}
 		ses.Bind(r)
+		bound = true
 		return ses, nil
 	}
-	return s.listen(l, addr, cfg)
+	return l, nil
 }
 
 // listen opens the sockets, and gives them to the loops if these run.

@@ -11,7 +11,6 @@ import (
 	"github.com/protoring/protoring/buffers"
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server/internal/engine"
-	"golang.org/x/sys/unix"
 )
 
 // A loop serves connections on one thread with one engine. Its goroutine is locked to the thread and owns everything in it, but for
@@ -22,13 +21,12 @@ import (
 //	notes         what Senders and other loops want
 //	timers        that are due
 //	ready         connections that had more to do than a turn allows, or were held up and are no longer
-//	flush         one send for each connection with output
 //	arm again     receives that had found no memory
+//	flush         one send for each connection with output
 type loop struct {
 	server *Server
 	index  int
 	engine engine.Engine
-	thread int // its ID
 	pool   *buffers.Pool
 	wheel  wheel
 	now    int64  // the engine's time at the start of the turn
@@ -49,6 +47,7 @@ type loop struct {
 
 	draining bool
 	closing  bool
+	overdue  bool  // the drain's deadline has come
 	deadline timer // of the drain
 	trimmer  timer
 	memory   memory
@@ -79,6 +78,7 @@ func newLoop(s *Server, index int) *loop {
 	l := &loop{server: s, index: index, pool: buffers.NewPool(), ended: make(chan struct{})}
 	l.deadline.owner = (*drainTimer)(l)
 	l.trimmer.owner = (*trimTimer)(l)
+	l.memory.timer.owner = &l.memory
 	return l
 }
 
@@ -106,8 +106,7 @@ func (l *loop) run(ready chan<- error) {
 		ready <- err
 		return
 	}
-	l.engine, l.thread = eng, unix.Gettid()
-	l.inbox.ring(eng)
+	l.begin(eng)
 	ready <- nil
 
 	err = l.turns()
@@ -125,19 +124,39 @@ func (l *loop) run(ready chan<- error) {
 // turns runs until the loop is told to end and has nothing left.
 func (l *loop) turns() error {
 	for !l.finished() {
-		timeout := time.Duration(0)
-		if len(l.ready) == 0 && len(l.ending) == 0 {
-			timeout = l.wheel.wait(l.now)
-		}
-		l.busy.Store(0)
-		if err := l.engine.Wait(timeout); err != nil {
+		if err := l.step(); err != nil {
 			return fmt.Errorf("loop %d: %w", l.index, err)
 		}
-		l.now = l.engine.Now()
-		l.busy.Store(l.now)
-		l.run1()
 	}
 	return nil
+}
+
+// begin gives the loop its engine.
+func (l *loop) begin(eng engine.Engine) {
+	l.engine = eng
+	l.inbox.ring(eng)
+}
+
+// step is a turn.
+func (l *loop) step() error {
+	timeout := time.Duration(0)
+	if !l.pending() {
+		timeout = l.wheel.wait(l.now)
+	}
+	l.busy.Store(0)
+	if err := l.engine.Wait(timeout); err != nil {
+		return err
+	}
+	l.now = l.engine.Now()
+	l.busy.Store(l.now)
+	l.run1()
+	return nil
+}
+
+// pending says whether there is something to do without a completion: then a wait must not block. Receives that found no memory
+// are among it while there is some: those that were armed in this turn may be of peers that are silent, and nothing would come.
+func (l *loop) pending() bool {
+	return len(l.ready) > 0 || len(l.ending) > 0 || len(l.dirty) > 0 || (len(l.starved) > 0 && l.engine.Buffers() > 0)
 }
 
 // run1 is a turn, from dispatch on.
@@ -151,6 +170,7 @@ func (l *loop) run1() {
 	var c engine.Completion
 	for l.engine.Next(&c) {
 		l.dispatch(&c)
+		l.checkGrowth()
 		worked = true
 	}
 	if l.engine.Woken() {
@@ -163,10 +183,10 @@ func (l *loop) run1() {
 	}
 	clear(ready)
 	l.spare = ready
-	l.join()
-	l.flush()
 	l.armStarved()
 	l.checkMemory()
+	l.join()
+	l.flush() // last: what came before may have called reactors
 	if worked && !l.trimmer.scheduled() {
 		l.wheel.set(&l.trimmer, l.now+trimEvery)
 	}
@@ -228,10 +248,12 @@ func (l *loop) armStarved() {
 	if len(l.starved) == 0 {
 		return
 	}
-	n := min(l.engine.Buffers(), len(l.starved))
-	for _, c := range l.starved[:n] {
+	n, armed := 0, 0
+	for buffers := l.engine.Buffers(); n < len(l.starved) && armed < buffers; n++ {
+		c := l.starved[n]
 		c.starved = false
 		c.settle()
+		armed += boolInt(c.receiving) // others have ended, or do not want it any more
 	}
 	l.starved = slices.Delete(l.starved, 0, n)
 }
@@ -290,6 +312,13 @@ func (l *loop) open(ln *listener, fd int) {
 	l.stats.Accepted++
 	l.stats.Conns++
 	c.open()
+	switch { // it was on its way here
+	case l.closing:
+		l.server.cut.Add(1)
+		c.terminate(ErrClosed)
+	case l.overdue:
+		l.cutOff(c)
+	}
 }
 
 // firstGeneration is a variable for tests, which let generations begin near their end.
@@ -330,8 +359,10 @@ func (l *loop) close() {
 		a.end()
 	}
 	l.each(func(c *conn) {
-		l.server.cut.Add(1)
-		c.terminate(ErrClosed)
+		if !c.dead {
+			l.server.cut.Add(1)
+			c.terminate(ErrClosed)
+		}
 	})
 }
 
@@ -349,15 +380,21 @@ type drainTimer loop
 
 func (t *drainTimer) due(int64) {
 	l := (*loop)(t)
-	l.each(func(c *conn) {
-		if c.finished { // all was sent; only the peer's word is missing
-			c.terminate(nil)
-			return
-		}
+	l.overdue = true
+	l.each(l.cutOff)
+}
+
+// cutOff ends a connection at the drain's deadline.
+func (l *loop) cutOff(c *conn) {
+	switch {
+	case c.dead:
+	case c.finished: // all was sent; only the peer's word is missing
+		c.terminate(nil)
+	default:
 		l.stats.CutOff++
 		l.server.cut.Add(1)
 		c.terminate(ErrDrainTimeout)
-	})
+	}
 }
 
 // trimTimer is the loop when it looks for memory to give back.
@@ -388,7 +425,7 @@ func (l *loop) finished() bool {
 func (l *loop) abandon(err error) {
 	for _, n := range l.inbox.close() {
 		if n.ln != nil {
-			unix.Close(n.fd)
+			l.engine.CloseSocket(n.fd)
 		}
 	}
 	l.each(func(c *conn) {
@@ -414,7 +451,7 @@ func (l *loop) publishStats() {
 	s.Wakes, s.Spins, s.Sleeps = e.Wakes, e.Spins, e.Sleeps
 	s.Carried = l.pool.Carried
 	s.ReceiveMem = uint64(l.engine.Memory())
-	s.Memory = uint64(l.pool.Used()+l.pool.Idle()) + s.ReceiveMem
+	s.Memory = uint64(l.pool.Resident()) + s.ReceiveMem
 	s.Messages = 0
 	for _, cfg := range l.shares {
 		s.Messages += cfg.Messages

@@ -189,7 +189,9 @@ func (s *Server) attach(l *listener) {
 	}
 	for i, fd := range l.fds {
 		loop := s.loops[i]
-		loop.post(note{do: func() { loop.listen(l, fd) }})
+		if !loop.post(note{do: func() { loop.listen(l, fd) }}) {
+			unix.Close(fd) // the loop has ended: it has failed
+		}
 	}
 	l.fds = nil
 }

@@ -15,6 +15,7 @@ type wheel struct {
 	slots  [wheelRings][wheelSlots]timer // heads of circular lists
 	used   [wheelRings][wheelSlots / 64]uint64
 	count  int
+	firing timer // head of the list of those that were in the present slot
 	inited bool
 }
 
@@ -114,14 +115,14 @@ func (w *wheel) empty(ring int, f func(*timer)) {
 	}
 	w.used[ring][slot/64] &^= bit
 	head := &w.slots[ring][slot]
-	var list timer // what f puts into this slot again waits for the slot's next time
+	list := &w.firing // what f puts into this slot again waits for the slot's next time
 	if head.next == head {
 		return
 	}
 	list.next, list.prev = head.next, head.prev
-	list.next.prev, list.prev.next = &list, &list
+	list.next.prev, list.prev.next = list, list
 	head.prev, head.next = head, head
-	for list.next != &list {
+	for list.next != list {
 		t := list.next
 		t.prev.next, t.next.prev = t.next, t.prev
 		t.prev, t.next = nil, nil

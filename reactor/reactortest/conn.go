@@ -324,7 +324,7 @@ func (c *Conn[Out]) decode() {
 
 // flush lets the kernel take what it has room for.
 func (c *Conn[Out]) flush() bool {
-	if c.closed {
+	if c.closed || c.session.Status() == reactor.Close { // now: what was not sent is dropped
 		return false
 	}
 	c.session.Flushed()

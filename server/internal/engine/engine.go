@@ -55,7 +55,8 @@ type Completion struct {
 // ErrLost says that the kernel has lost a completion. The engine cannot be trusted any more.
 var ErrLost = errors.New("engine: the kernel has lost a completion")
 
-// An Engine belongs to one goroutine, which is locked to its thread and has made it. Only Wake may be called from others.
+// An Engine belongs to one goroutine, which is locked to its thread and has made it. Only Wake, OnThread and Now may be called from
+// others.
 //
 // Memory and descriptors given to an operation stay untouched until its completion. An operation has exactly one completion
 // without More, also when it is cancelled.
@@ -88,7 +89,9 @@ type Engine interface {
 	Wake()
 	// Woken says whether Wake was called since its last call.
 	Woken() bool
-	// Now returns the time in nanoseconds, from any start, monotonic.
+	// OnThread says whether the caller runs on the engine's thread. It is called from any goroutine.
+	OnThread() bool
+	// Now returns the time in nanoseconds, from any start, monotonic. It is called from any goroutine.
 	Now() int64
 
 	// Names returns the addresses of a socket. local may be known already.
@@ -97,6 +100,8 @@ type Engine interface {
 	Progress(fd int) uint64
 	// EndOutput tells the peer that no more bytes will come.
 	EndOutput(fd int)
+	// TakeQueued returns a connection that waits at a listening socket on which no accept is in flight, and whether one did.
+	TakeQueued(fd int) (conn int, ok bool)
 	// CloseSocket closes a descriptor on which nothing is in flight.
 	CloseSocket(fd int)
 

@@ -34,6 +34,7 @@ type Epoll struct {
 	ready  []unix.EpollEvent // of this turn, not yet handled
 	done   []Completion      // of operations that ended at once
 	taken  int               // of done
+	passed bool              // the last Wait did not look at descriptors
 
 	accepting struct { // the listener that this turn still accepts from
 		fd, left int
@@ -53,7 +54,7 @@ type epollFD struct {
 
 // NewEpoll makes the engine on the calling goroutine, which must be locked to its thread.
 func NewEpoll(opts Options) (*Epoll, error) {
-	e := &Epoll{beforeSleep: opts.BeforeSleep, sockets: sockets{start: time.Now()}, spin: spinner{limit: opts.Spin}, fd: -1}
+	e := &Epoll{beforeSleep: opts.BeforeSleep, sockets: newSockets(), spin: spinner{limit: opts.Spin}, fd: -1}
 	var err error
 	if e.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -215,8 +216,13 @@ func (e *Epoll) Cancel(t Token) {
 }
 
 func (e *Epoll) Wait(timeout time.Duration) error {
-	if len(e.done) > 0 {
+	if len(e.done) > 0 && !e.passed {
+		e.passed = true // once, so that operations that end at once, turn after turn, do not keep the others from being seen
 		return nil
+	}
+	e.passed = false
+	if len(e.done) > 0 {
+		timeout = 0
 	}
 	n, err := e.peek()
 	if n == 0 && err == nil && timeout != 0 {
@@ -387,6 +393,9 @@ func (e *Epoll) CloseSocket(fd int) {
 		_ = unix.EpollCtl(e.fd, unix.EPOLL_CTL_DEL, fd, nil) // closing does it too, where no copy of the descriptor is left
 	}
 	*st = epollFD{}
+	if e.accepting.fd == fd {
+		e.accepting.left = 0
+	}
 	closeFD(fd)
 }
 

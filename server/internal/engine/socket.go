@@ -9,7 +9,15 @@ import (
 )
 
 // sockets are the plain system calls on sockets that all engines share. None of them blocks.
-type sockets struct{ start time.Time }
+type sockets struct {
+	start  time.Time
+	thread int // whose engine it is
+}
+
+func newSockets() sockets { return sockets{start: time.Now(), thread: unix.Gettid()} }
+
+// OnThread compares threads: nothing but the engine's goroutine runs on one that is locked.
+func (s *sockets) OnThread() bool { return unix.Gettid() == s.thread }
 
 func (s *sockets) Now() int64 { return int64(time.Since(s.start)) }
 
@@ -64,6 +72,17 @@ func (*sockets) Progress(fd int) uint64 {
 
 func (*sockets) EndOutput(fd int) {
 	_ = unix.Shutdown(fd, unix.SHUT_WR) // ENOTCONN: the peer was faster
+}
+
+// TakeQueued makes the listener non-blocking, which nobody accepts from any more.
+func (*sockets) TakeQueued(fd int) (int, bool) {
+	_ = unix.SetNonblock(fd, true) // fails for no descriptor that is one
+	for {
+		conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+		if err != unix.EINTR && err != unix.ECONNABORTED {
+			return conn, err == nil
+		}
+	}
 }
 
 func closeFD(fd int) {

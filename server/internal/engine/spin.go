@@ -81,6 +81,7 @@ func (s *spinner) wanted() bool {
 		return false
 	}
 	s.trial, s.recent = spinTrial, 0
+	s.crowded() // from here on: what pushed this thread away before is no word on the spins to come
 	return true
 }
 

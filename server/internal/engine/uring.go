@@ -80,7 +80,7 @@ func NewURing(opts Options) (*URing, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &URing{ring: ring, opts: opts, sockets: sockets{start: time.Now()}, spin: spinner{limit: opts.Spin}}
+	e := &URing{ring: ring, opts: opts, sockets: newSockets(), spin: spinner{limit: opts.Spin}}
 	if features.ShotCap == nil {
 		e.shot = shotCap
 	}
