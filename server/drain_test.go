@@ -202,7 +202,7 @@ func TestCloseDuringLoad(t *testing.T) {
 				}
 			})
 		}
-		until(t, func() bool { return x.Stats().Messages > 500 }, "a load")
+		until(t, func() bool { return x.Stats().Messages > 200 }, "a load")
 		require.NoError(t, x.Close())
 		require.ErrorIs(t, x.wait(), server.ErrClosed)
 		wg.Wait()

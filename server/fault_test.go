@@ -242,15 +242,14 @@ func TestBlockedLog(t *testing.T) {
 func TestR8OneThread(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := build(t, s)
-		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{IdleTimeout: 20 * time.Millisecond})
+		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{IdleTimeout: 100 * time.Millisecond})
 		x.serve()
 		for i := range 4 * s.Loops {
 			c := x.dial()
 			c.say("get %d", 1<<20)
 			c.pattern(0, 1<<20)
 			k := x.book.last(i + 1)
-			require.NoError(t, k.peer.Sender.Do(func(*outbound) status { k.here(); return reactor.Continue }))
-			_ = c.broken()
+			_ = k.peer.Sender.Do(func(*outbound) status { k.here(); return reactor.Continue }) // unless its time has come
 		}
 		for _, err := range x.book.closes(4 * s.Loops) {
 			require.ErrorIs(t, err, server.ErrIdleTimeout)

@@ -40,10 +40,11 @@ type loop struct {
 	dirty     []*conn // with output, to flush this turn
 	ready     []*conn // to go on with, next turn
 	spare     []*conn
-	ending    []*conn  // that were terminated in this turn
-	starved   []*conn  // whose receive found no memory, in that order
-	held      []*conn  // that do not receive, for memory
-	segs      [][]byte // scratch for flush
+	ending    []*conn           // that were terminated in this turn
+	starved   []*conn           // whose receive found no memory, in that order
+	held      []*conn           // that do not receive, for memory
+	segs      [][]byte          // scratch for flush
+	completed engine.Completion // scratch for run1; a variable of its own would be on the heap, and new each turn
 
 	draining bool
 	closing  bool
@@ -167,9 +168,8 @@ func (l *loop) run1() {
 	l.ready = l.spare[:0]
 
 	worked := false
-	var c engine.Completion
-	for l.engine.Next(&c) {
-		l.dispatch(&c)
+	for l.engine.Next(&l.completed) {
+		l.dispatch(&l.completed)
 		l.checkGrowth()
 		worked = true
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/protoring/protoring/buffers"
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
@@ -133,7 +134,9 @@ func TestF6BoundedOutput(t *testing.T) {
 		still(t, func() uint64 { return x.Stats().BytesOut + x.Stats().BytesIn })
 		st := x.Stats()
 		t.Logf("in %d, held %d", st.BytesIn, st.Memory-st.ReceiveMem)
-		require.Less(t, st.Memory-st.ReceiveMem, uint64(most+reply)+3*st.BytesIn+(64<<10), "output, a carry, and what the carry left behind when it grew")
+		if !buffers.Checked { // which hold memory back
+			require.Less(t, st.Memory-st.ReceiveMem, uint64(most+reply)+3*st.BytesIn+(64<<10), "output, a carry, and what the carry left behind when it grew")
+		}
 		require.Less(t, st.BytesIn, uint64(2<<20), "it goes on receiving")
 		other := x.dial()
 		other.echo("others are served")
@@ -260,7 +263,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 		}()
 		c := x.dial()
 		flooding := func() uint64 { return x.Stats().BytesIn }
-		for range 20 {
+		for range fewer(20, 5) {
 			before := flooding()
 			until(t, func() bool { return flooding() > before+1<<20 }, "the flood")
 			c.echo("here")

@@ -48,8 +48,8 @@ func TestRefusedRing(t *testing.T) {
 						return
 					}
 					require.Equal(t, "epoll", rep.Engine)
-					require.Contains(t, rep.Log, cause)
-					for _, addr := range []string{rep.First, rep.Addr} {
+					until(t, func() bool { return strings.Contains(c.ask("stats").Log, cause) }, "the line")
+					for _, addr := range []string{c.First, c.Addr} {
 						cl := dial(t, tcpAddr(t, addr))
 						for range 100 {
 							cl.echo("it serves")

@@ -157,29 +157,26 @@ func (s *Server) start() error {
 	return nil
 }
 
+// startLoops makes all loops before the first one runs: each looks at the others.
 func (s *Server) startLoops() error {
-	s.loops = nil
-	var errs error
-	for i := range s.cfg.Loops {
-		l := newLoop(s, i)
-		s.loops = append(s.loops, l)
+	s.loops = make([]*loop, s.cfg.Loops)
+	for i := range s.loops {
+		s.loops[i] = newLoop(s, i)
+	}
+	for i, l := range s.loops {
 		ready := make(chan error, 1)
 		go l.run(ready)
 		if err := <-ready; err != nil {
-			s.loops = s.loops[:i]
-			errs = err
-			break
+			for _, l := range s.loops[:i] {
+				l.post(note{do: l.close})
+				<-l.ended
+			}
+			<-l.ended
+			s.loops = nil
+			return err
 		}
 	}
-	if errs == nil {
-		return nil
-	}
-	for _, l := range s.loops {
-		l.post(note{do: l.close})
-		<-l.ended
-	}
-	s.loops = nil
-	return errs
+	return nil
 }
 
 // attach gives a listener's sockets to loops. The caller holds the lock.

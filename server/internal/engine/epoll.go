@@ -11,9 +11,16 @@ import (
 )
 
 const (
-	epollEvents   = 128      // descriptors of one epoll_wait
-	readBuffer    = 64 << 10 // the one buffer of the loop, which stays in the cache
+	epollEvents = 128      // descriptors of one epoll_wait
+	readBuffer  = 64 << 10 // the one buffer of the loop, which stays in the cache
+
 	acceptPerTurn = 16
+)
+
+// Checked builds read into many buffers in turn: a view that is kept too long shows that it is dead, and not the next one's bytes.
+const (
+	checkedBuffer  = 16 << 10
+	checkedBuffers = 64
 )
 
 // Epoll is the engine on epoll(7), with the behaviour of URing: where rings are refused, and to show that readiness fits behind
@@ -26,6 +33,7 @@ type Epoll struct {
 	spin   spinner
 	gather *uring.Gather
 	buffer []byte // mapped
+	at     int    // of the part of it that is read into; not zero in checked builds only
 
 	fds    []epollFD // by descriptor
 	owner  []int32   // descriptor of a slot's operations, by slot; -1 none. Accepts are in listen
@@ -63,7 +71,11 @@ func NewEpoll(opts Options) (*Epoll, error) {
 		err = os.NewSyscallError("fcntl", unix.SetNonblock(e.waker.fd, true))
 	}
 	if err == nil {
-		e.buffer, err = unix.Mmap(-1, 0, readBuffer, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+		size := readBuffer
+		if buffers.Checked {
+			size = checkedBuffer * checkedBuffers
+		}
+		e.buffer, err = unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 	}
 	if err == nil {
 		e.gather, err = uring.NewGather()
@@ -73,8 +85,7 @@ func NewEpoll(opts Options) (*Epoll, error) {
 		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(e.fd, unix.EPOLL_CTL_ADD, e.waker.fd, &ev))
 	}
 	if err != nil {
-		closeFD(e.fd)
-		return nil, err
+		return nil, errors.Join(err, e.Close())
 	}
 	e.events = make([]unix.EpollEvent, epollEvents)
 	return e, nil
@@ -325,18 +336,27 @@ func (e *Epoll) handle(fd int, events uint32, c *Completion) {
 
 func (e *Epoll) receive(fd int, st *epollFD, c *Completion) {
 	e.counters.SQEs++
-	n, errno := recv(fd, e.buffer)
+	n, errno := recv(fd, e.readInto())
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		return
 	case errno == 0 && n > 0:
 		e.spin.active(st.in.Slot())
-		*c = Completion{Token: st.in, Res: n, More: true, View: e.buffer[:n:n]}
+		*c = Completion{Token: st.in, Res: n, More: true, View: e.buffer[e.at : e.at+n : e.at+n]}
 	default:
 		*c = Completion{Token: st.in, Err: errno}
 		st.in = 0
 		e.watch(fd, st)
 	}
+}
+
+// readInto returns the buffer to read into: the one of the loop, or, in checked builds, the one whose last view is longest dead.
+func (e *Epoll) readInto() []byte {
+	if buffers.Checked {
+		e.at = (e.at + checkedBuffer) % len(e.buffer)
+		return e.buffer[e.at : e.at+checkedBuffer]
+	}
+	return e.buffer
 }
 
 // accept reports whether it has a completion.
@@ -405,6 +425,17 @@ func (e *Epoll) Counters() Counters {
 	return c
 }
 
+// Close gives back what there is, also of an engine that is half made.
 func (e *Epoll) Close() error {
-	return errors.Join(unix.Close(e.fd), e.waker.close(), e.gather.Close(), unix.Munmap(e.buffer))
+	errs := []error{unix.Close(e.fd)}
+	if e.waker != nil {
+		errs = append(errs, e.waker.close())
+	}
+	if e.gather != nil {
+		errs = append(errs, e.gather.Close())
+	}
+	if e.buffer != nil {
+		errs = append(errs, unix.Munmap(e.buffer))
+	}
+	return errors.Join(errs...)
 }

@@ -36,8 +36,8 @@ const (
 	spinTrial    = 4    // spins of a trial, all but one of which must find work
 	spinFirst    = 16   // sleeps before the first trial
 	spinRarest   = 1024 // sleeps between trials at most
-	spinCrowd    = 64   // spins between looks at who else wants the CPU
-	spinCrowded  = 8    // involuntary switches within them that end the spinning
+	spinCrowd    = 1024 // spins between looks at who else wants the CPU: some ten time slices
+	spinCrowded  = 3    // times that this thread was pushed off its CPU within them, which end the spinning
 	pollsPerLook = 32   // polls between looks at the clock
 )
 
@@ -81,7 +81,7 @@ func (s *spinner) wanted() bool {
 		return false
 	}
 	s.trial, s.recent = spinTrial, 0
-	s.crowded() // from here on: what pushed this thread away before is no word on the spins to come
+	s.crowded(0) // from here on: what pushed this thread away before is no word on the spins to come
 	return true
 }
 
@@ -95,12 +95,12 @@ func (s *spinner) learn(found bool) {
 		if s.trial--; s.trial > 0 {
 			return
 		}
-		if bits.OnesCount16(s.recent&(1<<spinTrial-1)) >= spinTrial-1 && !s.crowded() {
+		if bits.OnesCount16(s.recent&(1<<spinTrial-1)) >= spinTrial-1 && !s.crowded(1) {
 			s.on, s.pause, s.recent = true, spinFirst, 1<<spinWindow-1
 			return
 		}
 		s.rest()
-	case bits.OnesCount16(s.recent) < spinKeep, s.spins%spinCrowd == 0 && s.crowded():
+	case bits.OnesCount16(s.recent) < spinKeep, s.spins%spinCrowd == 0 && s.crowded(spinCrowded):
 		s.on = false
 		s.rest()
 	}
@@ -111,13 +111,13 @@ func (s *spinner) rest() {
 	s.until = s.pause
 }
 
-// crowded says whether this thread was pushed off its CPU while it spun: then others have need of it.
-func (s *spinner) crowded() bool {
+// crowded says whether this thread was pushed off its CPU so many times since it was last asked: then others have need of it.
+func (s *spinner) crowded(times int64) bool {
 	var ru unix.Rusage
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &ru); err != nil {
 		return true
 	}
 	pushed := int64(ru.Nivcsw) - s.nivcsw
 	s.nivcsw = int64(ru.Nivcsw)
-	return pushed >= spinCrowded
+	return pushed >= times
 }

@@ -27,6 +27,10 @@ const (
 	shotCap    = 64 << 10 // bytes of one shot: a flooding peer must not take a large buffer alone
 	maxSend    = 1 << 30  // a result has 32 bits
 
+	// dryGrow is how many receives may find no buffer, between two Trims, before the group grows although buffers are back by the
+	// time that their completions are seen.
+	dryGrow = 64
+
 	// blockingEnter is the number of bytes to send from which an enter tells Go's scheduler that it may take long: the copying
 	// happens within it.
 	blockingEnter = 1 << 20
@@ -54,6 +58,7 @@ type URing struct {
 	free    []*uring.Gather
 	queued  int // bytes of sends that the next enter copies
 
+	dry      int // receives that found no buffer since the group has grown, or the last Trim
 	counters Counters
 	err      error // of a submission within a turn, for the next Wait
 }
@@ -98,8 +103,7 @@ func NewURing(opts Options) (*URing, error) {
 		e.waker, err = newWaker()
 	}
 	if err != nil {
-		ring.Close()
-		return nil, fmt.Errorf("io_uring engine: %w", err)
+		return nil, errors.Join(fmt.Errorf("io_uring engine: %w", err), e.release())
 	}
 	e.armWake()
 	return e, nil
@@ -312,8 +316,9 @@ func (e *URing) complete(c *Completion, t Token, cqe *uring.CQE) {
 			e.group.Spend(id, cqe.Flags&uring.CQEBufMore != 0)
 		case c.Err == unix.ENOBUFS:
 			e.counters.NoBufs++
-			if e.group.Available() == 0 {
+			if e.dry++; e.group.Available() == 0 || e.dry >= dryGrow {
 				e.group.Grow()
+				e.dry = 0
 			}
 		}
 	case OpSend:
@@ -335,6 +340,7 @@ func (e *URing) Buffers() int { return e.group.Available() }
 func (e *URing) Memory() int  { return e.group.Held() }
 
 func (e *URing) Trim() bool {
+	e.dry = 0
 	if e.ring.Ready() > 0 {
 		return true
 	}
@@ -370,11 +376,26 @@ func (e *URing) Close() error {
 		}
 		e.ring.Seen(len(first) + len(second))
 	}
-	err := errors.Join(e.group.Close(), e.ring.Close(), e.waker.close(), unix.Munmap(e.wakeIn))
+	return e.release()
+}
+
+// release gives back what there is, of an engine that may be half made.
+func (e *URing) release() error {
+	var errs []error
+	if e.group != nil {
+		errs = append(errs, e.group.Close())
+	}
+	errs = append(errs, e.ring.Close())
+	if e.waker != nil {
+		errs = append(errs, e.waker.close())
+	}
+	if e.wakeIn != nil {
+		errs = append(errs, unix.Munmap(e.wakeIn))
+	}
 	for _, g := range append(e.free, e.gathers...) {
 		if g != nil {
-			g.Close()
+			errs = append(errs, g.Close())
 		}
 	}
-	return err
+	return errors.Join(errs...)
 }
