@@ -85,6 +85,19 @@ func TestChurn(t *testing.T) {
 		if err := failure.Load(); err != nil {
 			require.NoError(t, *err)
 		}
+		for i := 0; i < 30000 && live.Load() != 0; i++ {
+			time.Sleep(pollEvery)
+		}
+		if live.Load() != 0 {
+			b, _ := os.ReadFile("/proc/net/tcp")
+			hex := fmt.Sprintf(":%04X ", x.addr.(*net.TCPAddr).Port)
+			for line := range strings.Lines(string(b)) {
+				if strings.Contains(line, hex) && !strings.Contains(line, " 06 ") {
+					t.Log(line)
+				}
+			}
+			t.Logf("%+v", x.LoopStats())
+		}
 		until(t, func() bool { return live.Load() == 0 && x.Stats().Conns == 0 }, "all ends; %d live", live.Load())
 		require.Zero(t, wrong.Load(), "messages of other connections")
 		require.Equal(t, fds, len(openFDs()), "%v", openFDs())
