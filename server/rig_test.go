@@ -30,7 +30,7 @@ type (
 )
 
 const (
-	patience  = 6 * time.Second // how long a test waits for what must come
+	patience  = 30 * time.Second // how long a test waits for what must come
 	pollEvery = 100 * time.Microsecond
 )
 

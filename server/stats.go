@@ -21,6 +21,7 @@ type Stats struct {
 	Sends      uint64 // sends handed to the kernel
 	ShortSends uint64 // sends that took less than all
 	Rearms     uint64 // receives that were armed again after they had ended
+	Missed     uint64 // receives that had told nothing of what was there, and were armed again
 	NoBufs     uint64 // receives that ended for want of a buffer
 	Enters     uint64 // system calls that submit and wait: io_uring_enter, or epoll_wait
 	SQEs       uint64 // operations submitted; with epoll the system calls on sockets

@@ -98,6 +98,8 @@ type Engine interface {
 	Names(fd int, local net.Addr) (net.Addr, net.Addr)
 	// Progress returns a number that changes whenever the peer has taken bytes of a socket.
 	Progress(fd int) uint64
+	// Missed says whether there is something to receive, or an end, of which a receive that is armed ought to have told.
+	Missed(fd int) bool
 	// EndOutput tells the peer that no more bytes will come.
 	EndOutput(fd int)
 	// TakeQueued returns a connection that waits at a listening socket on which no accept is in flight, and whether one did.

@@ -439,3 +439,6 @@ func (e *Epoll) Close() error {
 	}
 	return errors.Join(errs...)
 }
+
+// Missed is never true: what is there is told again and again.
+func (e *Epoll) Missed(int) bool { return false }
