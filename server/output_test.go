@@ -274,7 +274,7 @@ func TestFloodLeavesRoom(t *testing.T) {
 	})
 }
 
-// Messages that come whole are decoded where they lie.
+// Messages that come whole are decoded where they lie. (The end of an incremental buffer cuts the message that lies across it.)
 func TestUncutIsNotCopied(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := startAs(t, s, server.ListenConfig{}, newBounce)
@@ -286,7 +286,12 @@ func TestUncutIsNotCopied(t *testing.T) {
 		}
 		x.allServed()
 		x.Close()
-		require.Zero(t, x.Stats().Carried)
+		cuts := uint64(0)
+		if s.Engine == server.EngineURing && !s.Plain {
+			const smallest = 4 << 10 // bytes of a buffer, in checked builds
+			cuts = x.Stats().BytesIn / smallest
+		}
+		require.LessOrEqual(t, x.Stats().Carried, cuts*uint64(len("message 49\n")))
 		require.ErrorIs(t, x.wait(), server.ErrClosed)
 	})
 }
