@@ -107,7 +107,8 @@ const (
 	// AcceptBalanced: one loop accepts and hands each connection to the less loaded of two.
 	AcceptBalanced AcceptMode = iota
 	// AcceptPerLoop: each loop has a socket of its own on the port (SO_REUSEPORT), and the kernel spreads the connections by a
-	// hash. It suits many short connections. A unix socket has no such mode, and is balanced.
+	// hash. It suits many short connections. A unix socket has no such mode, and is balanced. A port that is taken is an error,
+	// but the kernel lets another process of the same user share the port later: it asks only whether all have SO_REUSEPORT.
 	AcceptPerLoop
 )
 
