@@ -95,7 +95,7 @@ func (tiny) OnInbound(m **int, out *reactor.Outbound[status]) reactor.Status {
 // A command is like RESP's, of two arguments.
 type command struct{ name, key []byte }
 
-type store struct{ value []byte }
+type store struct{}
 
 func (*store) Decode(b []byte, m *command) (int, error) {
 	at := 4

@@ -343,11 +343,12 @@ func TestMaxBufferLength(t *testing.T) {
 	for _, kind := range []string{"line", "length"} {
 		for _, size := range []int{1, 63, 64, 65, 66, 200} { // bytes on the wire
 			var wire string
-			if kind == "line" {
+			switch {
+			case kind == "line":
 				wire = strings.Repeat("x", size-1) + "\n"
-			} else if size == 1 {
+			case size == 1:
 				wire = "\x00"
-			} else {
+			default:
 				wire = string([]byte{byte(size - 1)}) + strings.Repeat("x", size-1)
 			}
 			all := "\n" + wire + "\n"

@@ -104,9 +104,9 @@ type Config struct {
 type AcceptMode uint8
 
 const (
-	// AcceptBalanced: one loop accepts and hands each connection to the less loaded of two.
+	// AcceptBalanced has one loop accept and hand each connection to the less loaded of two.
 	AcceptBalanced AcceptMode = iota
-	// AcceptPerLoop: each loop has a socket of its own on the port (SO_REUSEPORT), and the kernel spreads the connections by a
+	// AcceptPerLoop gives each loop a socket of its own on the port (SO_REUSEPORT), and the kernel spreads the connections by a
 	// hash. It suits many short connections. A unix socket has no such mode, and is balanced. A port that is taken is an error,
 	// but the kernel lets another process of the same user share the port later: it asks only whether all have SO_REUSEPORT.
 	AcceptPerLoop
@@ -252,7 +252,7 @@ func physicalMemory() int {
 	total := math.MaxInt
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err == nil {
-		total = int(uint64(si.Totalram) * uint64(si.Unit))
+		total = int(si.Totalram * uint64(si.Unit))
 	}
 	b, err := os.ReadFile("/proc/self/cgroup")
 	if err != nil {

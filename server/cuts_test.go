@@ -35,14 +35,12 @@ func (*respEcho) OnInbound(m *resp.Command, out *reactor.Outbound[resp.Reply]) r
 
 // A dialect is a protocol, and a conversation in it.
 type dialect struct {
-	name          string
-	listen        func(x *rig, cfg server.ListenConfig)
-	say, answer   []byte
-	messages      int
-	of            func(size int) []byte // a message of size bytes on the wire
-	answerOf      func(size int) []byte
-	smallest      int // message
-	answersItself bool
+	name        string
+	listen      func(x *rig, cfg server.ListenConfig)
+	say, answer []byte
+	messages    int
+	of          func(size int) []byte // a message of size bytes on the wire
+	smallest    int                   // message
 }
 
 func dialects() []dialect {

@@ -117,7 +117,6 @@ func TestDrainBacklog(t *testing.T) {
 // leaver has a word for its peers when the server goes down.
 type leaver struct {
 	lineRaw
-	book *book
 	peer peer
 }
 

@@ -67,7 +67,7 @@ func TestIdleTimeoutAndTraffic(t *testing.T) {
 			}
 		}
 		in.echo("still here")
-		require.Equal(t, uint64(2), x.Stats().TimedOut)
+		until(t, func() bool { return x.Stats().TimedOut == 2 }, "the count")
 	})
 }
 
@@ -85,7 +85,7 @@ func TestWriteTimeout(t *testing.T) {
 		var unsent *reactor.UnsentError
 		require.ErrorAs(t, end, &unsent)
 		require.Greater(t, unsent.Bytes, size/2)
-		require.Equal(t, uint64(1), x.Stats().TimedOut)
+		until(t, func() bool { return x.Stats().TimedOut == 1 }, "the count")
 		x.logs.wait(t, "write timeout")
 		_ = stuck.broken()
 		x.finish()
@@ -111,7 +111,7 @@ func TestWriteTimeoutAndProgress(t *testing.T) {
 		until(t, func() bool { return x.Stats().TimedOut > 0 }, "the other's end")
 		taking.pattern(pos, size-pos)
 		taking.echo("still here")
-		require.Equal(t, uint64(1), x.Stats().TimedOut)
+		until(t, func() bool { return x.Stats().TimedOut == 1 }, "the count")
 	})
 }
 

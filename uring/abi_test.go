@@ -8,6 +8,7 @@ import (
 	"go/token"
 	"go/types"
 	"os"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strings"
@@ -315,14 +316,14 @@ func TestABIConstantsComplete(t *testing.T) {
 		}
 	}
 	tests := map[string]bool{}
-	pkgs, err := parser.ParseDir(fset, ".", func(f os.FileInfo) bool { return strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	names, err := filepath.Glob("*_test.go")
 	require.NoError(t, err)
-	for _, pkg := range pkgs {
-		for _, f := range pkg.Files {
-			for _, decl := range f.Decls {
-				if fn, ok := decl.(*ast.FuncDecl); ok {
-					tests[fn.Name.Name] = true
-				}
+	for _, name := range names {
+		f, err := parser.ParseFile(fset, name, nil, 0)
+		require.NoError(t, err)
+		for _, decl := range f.Decls {
+			if fn, ok := decl.(*ast.FuncDecl); ok {
+				tests[fn.Name.Name] = true
 			}
 		}
 	}

@@ -75,7 +75,7 @@ func (r *run) startServer(ctx context.Context, name string) (*process, error) {
 		case err := <-p.done:
 			p.done <- err
 			_ = p.stop()
-			return nil, fmt.Errorf("%s ended at once: %v: %s", name, err, p.tail())
+			return nil, fmt.Errorf("%s ended at once: %w: %s", name, err, p.tail())
 		case <-ctx.Done():
 			_ = p.stop()
 			return nil, ctx.Err()

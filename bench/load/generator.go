@@ -47,17 +47,16 @@ const (
 
 // A conn keeps depth requests in flight. Requests are numbered; request n lies in slot n modulo depth until its reply has come.
 type conn struct {
-	fd        int
-	index     int
-	slots     []byte  // depth requests
-	issuedAt  []int64 // by slot
-	issued    int64   // requests
-	handed    int64   // of them, to the kernel
-	replied   int64   // of them, by the server
-	sentUntil int64   // handed when the send that is in flight has completed
-	pos       int     // bytes of the next reply that have come
-	sending   bool    // true exactly while a send is in flight whose completion was not handled
-	marked    bool    // in generator.dirty
+	fd       int
+	index    int
+	slots    []byte  // depth requests
+	issuedAt []int64 // by slot
+	issued   int64   // requests
+	handed   int64   // of them, to the kernel
+	replied  int64   // of them, by the server
+	pos      int     // bytes of the next reply that have come
+	sending  bool    // true exactly while a send is in flight whose completion was not handled
+	marked   bool    // in generator.dirty
 }
 
 const (

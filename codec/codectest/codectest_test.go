@@ -97,7 +97,7 @@ func TestCheckFindsFaults(t *testing.T) {
 		{"depends on the cuts", func() codec.Decoder[codec.Frame] { return codec.Raw{} }, "all at once"},
 		{"resumes too late", func() codec.Decoder[codec.Frame] { return wrongResumer{} }, "all at once"},
 		{"panics", func() codec.Decoder[codec.Frame] {
-			return decodeFunc(func(b []byte, m *codec.Frame) (int, error) { return int(b[len(b)]), nil })
+			return decodeFunc(func(b []byte, m *codec.Frame) (int, error) { at := len(b); return int(b[at]), nil })
 		}, "index out of range"},
 		{"writes to what it is lent", func() codec.Decoder[codec.Frame] {
 			return decodeFunc(func(b []byte, m *codec.Frame) (int, error) {

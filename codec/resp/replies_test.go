@@ -110,7 +110,7 @@ func TestRepliesAllocs(t *testing.T) {
 				}
 			}
 			dst = enc.Encode(dst, resp.Bulk(value))
-			dst = resp.AppendCommand(dst, "SET", "key", "value")
+			_ = resp.AppendCommand(dst, "SET", "key", "value")
 		}))
 	}
 }
@@ -123,7 +123,7 @@ func BenchmarkReplies(b *testing.B) {
 	}{
 		{"OK", func() resp.Reply { return resp.Simple("OK") }},
 		{"int", func() resp.Reply { return resp.Int(12345) }},
-		{"null", func() resp.Reply { return resp.Null() }},
+		{"null", resp.Null},
 		{"bulk-64", func() resp.Reply { return resp.Bulk(value) }},
 		{"double", func() resp.Reply { return resp.Double(0.1) }},
 	}

@@ -129,10 +129,16 @@ func (e *Epoll) watch(fd int, st *epollFD) {
 	e.counters.SQEs++
 	ev := unix.EpollEvent{Events: mask, Fd: int32(fd)}
 	if err := unix.EpollCtl(e.fd, op, fd, &ev); err != nil {
-		e.fail(st, err.(unix.Errno)) // ENOMEM, ENOSPC: the operations cannot be waited for
+		e.fail(st, errnoOf(err)) // ENOMEM, ENOSPC: the operations cannot be waited for
 		return
 	}
 	st.mask = mask
+}
+
+// errnoOf returns the number of an error that a system call of x/sys has returned.
+func errnoOf(err error) (errno unix.Errno) {
+	errors.As(err, &errno)
+	return errno
 }
 
 func (e *Epoll) fail(st *epollFD, errno unix.Errno) {
@@ -380,8 +386,7 @@ func (e *Epoll) accept(c *Completion) bool {
 		return false
 	}
 	e.accepting.left = 0
-	errno, _ := err.(unix.Errno)
-	*c = Completion{Token: st.in, Err: errno}
+	*c = Completion{Token: st.in, Err: errnoOf(err)}
 	st.in = 0
 	e.watch(fd, st)
 	return true

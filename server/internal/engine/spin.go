@@ -117,7 +117,7 @@ func (s *spinner) crowded(times int64) bool {
 	if err := unix.Getrusage(unix.RUSAGE_THREAD, &ru); err != nil {
 		return true
 	}
-	pushed := int64(ru.Nivcsw) - s.nivcsw
-	s.nivcsw = int64(ru.Nivcsw)
+	pushed := ru.Nivcsw - s.nivcsw
+	s.nivcsw = ru.Nivcsw
 	return pushed >= times
 }

@@ -52,7 +52,7 @@ type URing struct {
 	shot   int // the cap of a shot, or 0 where the kernel has none
 
 	first, second []uring.CQE // completions of this turn, in two parts
-	next, taken   int
+	next          int
 
 	gathers []*uring.Gather // by slot; in use while its send is in flight
 	free    []*uring.Gather
