@@ -25,7 +25,7 @@ import (
 const (
 	minBlockSize = 4 << 10 // the smallest class, one page on most machines
 	slabSize     = 1 << 20 // classes below this are cut from slabs, so that the process has few mappings
-	classes      = 40      // 4 KiB to 2 PiB: beyond any message
+	classes      = 4 * 38  // 4 KiB to some PiB: beyond any message
 	quarantine   = 64      // freed blocks, and buffers, that a checked build holds back
 	poison       = 0xCC
 )
@@ -37,7 +37,7 @@ type Block struct {
 	charged int // bytes that the pool counts as in use for it
 	dirty   int // mem[:dirty] may be resident, of this use or an earlier one
 	next    *Block
-	class   int8
+	class   uint8
 	heap    bool // mem is adopted from the Go heap, and goes back to it
 }
 
@@ -79,11 +79,24 @@ func (p *Pool) Idle() int { return p.idle }
 // what its holder has reached.
 func (p *Pool) Resident() int { return p.resident + p.adopted }
 
+// classOf returns the smallest class whose blocks have size bytes. There are four of them for each doubling, so that at most a fifth
+// of a block is more than was asked for.
 func classOf(size int) int {
-	if size <= minBlockSize {
-		return 0
+	if size <= 4*minBlockSize {
+		return max(0, (size-1)/minBlockSize)
 	}
-	return bits.Len(uint((size - 1) / minBlockSize))
+	units := uint((size - 1) / minBlockSize)
+	shift := bits.Len(units) - 3
+	return 4*shift + int(units>>shift)
+}
+
+// classSize returns the bytes of a block of a class.
+func classSize(class int) int {
+	if class < 4 {
+		return (class + 1) * minBlockSize
+	}
+	shift := class/4 - 1
+	return (class%4 + 5) << shift * minBlockSize
 }
 
 // get returns an empty block of at least size bytes, not charged. It has want bytes if the system has the address space.
@@ -96,7 +109,7 @@ func (p *Pool) get(size, want int) *Block {
 				return p.get(size, size)
 			}
 			// As with the Go heap, whose memory comes the same way: this is not an answer that a connection could be given.
-			panic(fmt.Sprintf("buffers: mmap for a block of %d bytes: %v", minBlockSize<<class, err))
+			panic(fmt.Sprintf("buffers: mmap for a block of %d bytes: %v", classSize(class), err))
 		}
 	}
 	last := len(list.blocks) - 1
@@ -110,8 +123,8 @@ func (p *Pool) get(size, want int) *Block {
 
 // grow maps memory for a class. Address space costs nothing until it is touched.
 func (p *Pool) grow(class int) error {
-	size := minBlockSize << class
-	length := max(size, min(slabSize, size*64))
+	size := classSize(class)
+	length := size * max(1, min(slabSize/size, 64))
 	mem, err := unix.Mmap(-1, 0, length, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
 		return err
@@ -121,7 +134,7 @@ func (p *Pool) grow(class int) error {
 	blocks := make([]Block, length/size)
 	for i := range blocks {
 		off := length - (i+1)*size // the lowest address is taken first
-		blocks[i] = Block{mem: mem[off : off+size : off+size], class: int8(class)}
+		blocks[i] = Block{mem: mem[off : off+size : off+size], class: uint8(class)}
 		list.blocks = append(list.blocks, &blocks[i])
 	}
 	list.clean = len(list.blocks)

@@ -12,15 +12,23 @@ import (
 )
 
 func TestClasses(t *testing.T) {
-	for size, class := range map[int]int{0: 0, 1: 0, 4096: 0, 4097: 1, 8192: 1, 8193: 2, 1 << 20: 8, 1<<20 + 1: 9, 32 << 20: 13, 1 << 40: 28} {
-		require.Equal(t, class, classOf(size), "of %d bytes", size)
-		require.GreaterOrEqual(t, minBlockSize<<class, size)
+	for size, want := range map[int]int{0: 4, 1: 4, 4096: 4, 4097: 8, 8193: 12, 16384: 16, 16385: 20, 1 << 20: 1024, 1<<20 + 1: 1280, 32 << 20: 32 << 10, 1 << 40: 1 << 30} {
+		require.Equal(t, want<<10, classSize(classOf(size)), "for %d bytes", size)
+	}
+	for class := 1; class < classes; class++ {
+		size := classSize(class)
+		require.Equal(t, class, classOf(size))
+		require.Equal(t, class, classOf(classSize(class-1)+1))
+		require.Zero(t, size%minBlockSize)
+		if class >= 4 {
+			require.LessOrEqual(t, size-classSize(class-1), size/5)
+		}
 	}
 	p := newPool(t)
 	for _, size := range []int{1, 4096, 5000, 64 << 10, 300_000, 3 << 20} {
 		b := p.get(size, size)
 		require.GreaterOrEqual(t, len(b.mem), size)
-		require.Equal(t, minBlockSize<<classOf(size), cap(b.mem))
+		require.Equal(t, classSize(classOf(size)), cap(b.mem))
 		require.Zero(t, uintptr(unsafe.Pointer(&b.mem[0]))%64, "alignment")
 		p.put(b)
 	}

@@ -83,7 +83,7 @@ func TestCarryAnnouncement(t *testing.T) {
 	c.Consume(p, need)
 
 	c.Append(p, chunk[:10], 100<<10, need)
-	require.Len(t, c.block.mem, 128<<10, "a size that is known is not grown to")
+	require.Len(t, c.block.mem, 112<<10, "a size that is known is not grown to")
 	c.Drop(p)
 }
 

@@ -2,7 +2,8 @@ package buffers
 
 const (
 	outputBlock   = minBlockSize // the first block of an output
-	outputMost    = 64 << 10     // blocks grow up to this size; a larger message has one of its own
+	outputMost    = 16 << 10     // the others; a larger message has one of its own. A block is kept until all of it is sent
+	outputAdopt   = 64 << 10     // a larger message of unannounced size stays on the Go heap, where append has put it
 	outputMinRoom = 256          // less room than this at a block's end is not offered
 )
 
@@ -39,7 +40,7 @@ func (o *Output) Grab(p *Pool, size int) []byte {
 	}
 	next := outputBlock
 	if o.tail != nil {
-		next = min(4*len(o.tail.mem), outputMost)
+		next = outputMost
 	}
 	return o.push(p, max(want, next)).mem[:0]
 }
@@ -56,15 +57,23 @@ func (o *Output) Commit(p *Pool, msg []byte) {
 	o.len += len(msg)
 	// A message of this size fits next time. The hint falls again within some tens of messages: one large reply must not give a
 	// connection large blocks for good.
-	o.hint = max(min(len(msg), outputMost), o.hint-o.hint/8)
+	o.hint = max(min(len(msg), outputAdopt), o.hint-o.hint/8)
 	b := o.tail
 	if room := b.mem[b.n:]; len(room) > 0 && &msg[0] == &room[0] {
 		b.n += len(msg)
+		p.touch(b)
 		return
 	}
-	if len(msg) <= outputMost {
+	if !b.heap { // append may have written to its end, before it moved
+		p.charge(b, len(b.mem)-b.charged)
+		if b.n == 0 {
+			o.unlink(p, b)
+		}
+	}
+	if len(msg) <= outputAdopt {
 		b = o.push(p, len(msg))
 		b.n = copy(b.mem, msg)
+		p.touch(b)
 		return
 	}
 	o.link(p.adopt(msg))
@@ -73,7 +82,6 @@ func (o *Output) Commit(p *Pool, msg []byte) {
 // push appends an empty block of at least size bytes.
 func (o *Output) push(p *Pool, size int) *Block {
 	b := p.get(size, size)
-	p.charge(b, len(b.mem))
 	o.link(b)
 	return b
 }
@@ -113,6 +121,20 @@ func (o *Output) Sent(p *Pool, n int) {
 		}
 		o.pop(p) // also one that is empty: a message did not fit, and was not put there
 	}
+}
+
+// unlink gives back the last block, which is empty.
+func (o *Output) unlink(p *Pool, last *Block) {
+	if o.head == last {
+		o.head, o.tail = nil, nil
+	} else {
+		b := o.head
+		for b.next != last {
+			b = b.next
+		}
+		b.next, o.tail = nil, b
+	}
+	p.put(last)
 }
 
 func (o *Output) pop(p *Pool) {
