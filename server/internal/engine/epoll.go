@@ -35,9 +35,9 @@ type Epoll struct {
 	buffer []byte // mapped
 	at     int    // of the part of it that is read into; not zero in checked builds only
 
-	fds    []epollFD // by descriptor
-	owner  []int32   // descriptor of a slot's operations, by slot; -1 none. Accepts are in listen
-	listen map[Token]int
+	socks  pages[epollSocket] // by slot
+	listen map[uint32]*epollSocket
+	waits  []*epollSend // not in use
 	events []unix.EpollEvent
 	ready  []unix.EpollEvent // of this turn, not yet handled
 	done   []Completion      // of operations that ended at once
@@ -45,20 +45,33 @@ type Epoll struct {
 	passed bool              // the last Wait did not look at descriptors
 
 	accepting struct { // the listener that this turn still accepts from
-		fd, left int
+		st   *epollSocket
+		left int
 	}
 	counters    Counters
 	beforeSleep func()
 }
 
-// epollFD is the state of one descriptor.
-type epollFD struct {
-	mask     uint32   // what epoll looks for; 0: not registered
-	in       Token    // the accept or receive that is armed; 0: none
-	out      Token    // the send that waits for room; 0: none
-	segs     [][]byte // of that send
-	listener bool
+// epollSocket is the state of one descriptor.
+type epollSocket struct {
+	mask uint32     // what epoll looks for; 0: not registered
+	fd   int32      // as long as there is an operation
+	in   Token      // the accept or receive that is armed; 0: none
+	out  *epollSend // that waits for room; nil: none
 }
+
+// epollSend is a send that waits for room.
+type epollSend struct {
+	token Token
+	segs  [][]byte
+}
+
+// The kinds of descriptors, in the upper half of an event's data; the lower half is the slot.
+const (
+	isSocket int32 = iota
+	isListener
+	isWaker
+)
 
 // NewEpoll makes the engine on the calling goroutine, which must be locked to its thread.
 func NewEpoll(opts Options) (*Epoll, error) {
@@ -81,7 +94,7 @@ func NewEpoll(opts Options) (*Epoll, error) {
 		e.gather, err = uring.NewGather()
 	}
 	if err == nil {
-		ev := unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(e.waker.fd)}
+		ev := unix.EpollEvent{Events: unix.EPOLLIN, Pad: isWaker}
 		err = os.NewSyscallError("epoll_ctl", unix.EpollCtl(e.fd, unix.EPOLL_CTL_ADD, e.waker.fd, &ev))
 	}
 	if err != nil {
@@ -91,29 +104,22 @@ func NewEpoll(opts Options) (*Epoll, error) {
 	return e, nil
 }
 
-func (e *Epoll) state(fd int) *epollFD {
-	for fd >= len(e.fds) {
-		e.fds = append(e.fds, make([]epollFD, max(64, len(e.fds)))...)
+// state returns the state of the descriptor that a token's operation is on.
+func (e *Epoll) state(t Token) *epollSocket {
+	if t.Op() == OpAccept {
+		return e.listen[t.Slot()]
 	}
-	return &e.fds[fd]
-}
-
-// own remembers the descriptor of a token's slot, for Cancel.
-func (e *Epoll) own(t Token, fd int) {
-	for int(t.Slot()) >= len(e.owner) {
-		e.owner = append(e.owner, -1)
-	}
-	e.owner[t.Slot()] = int32(fd)
+	return e.socks.at(int(t.Slot()))
 }
 
 // watch tells epoll what the descriptor's operations wait for. A descriptor without any is not registered: errors and hang-ups
 // are reported whether one asks or not, and would end every wait.
-func (e *Epoll) watch(fd int, st *epollFD) {
+func (e *Epoll) watch(st *epollSocket, slot uint32) {
 	var mask uint32
 	if st.in != 0 {
 		mask |= unix.EPOLLIN
 	}
-	if st.out != 0 {
+	if st.out != nil {
 		mask |= unix.EPOLLOUT
 	}
 	if mask == st.mask {
@@ -127,8 +133,11 @@ func (e *Epoll) watch(fd int, st *epollFD) {
 		op = unix.EPOLL_CTL_DEL
 	}
 	e.counters.SQEs++
-	ev := unix.EpollEvent{Events: mask, Fd: int32(fd)}
-	if err := unix.EpollCtl(e.fd, op, fd, &ev); err != nil {
+	ev := unix.EpollEvent{Events: mask, Fd: int32(slot), Pad: isSocket}
+	if st.in.Op() == OpAccept {
+		ev.Pad = isListener
+	}
+	if err := unix.EpollCtl(e.fd, op, int(st.fd), &ev); err != nil {
 		e.fail(st, errnoOf(err)) // ENOMEM, ENOSPC: the operations cannot be waited for
 		return
 	}
@@ -141,45 +150,62 @@ func errnoOf(err error) (errno unix.Errno) {
 	return errno
 }
 
-func (e *Epoll) fail(st *epollFD, errno unix.Errno) {
+func (e *Epoll) fail(st *epollSocket, errno unix.Errno) {
 	if st.in != 0 {
 		e.done = append(e.done, Completion{Token: st.in, Err: errno})
 	}
-	if st.out != 0 {
-		e.done = append(e.done, Completion{Token: st.out, Err: errno})
+	if st.out != nil {
+		e.done = append(e.done, Completion{Token: st.out.token, Err: errno})
+		e.freeSend(st)
 	}
-	st.in, st.out, st.segs, st.mask = 0, 0, nil, 0
+	st.in, st.mask = 0, 0
 }
 
 func (e *Epoll) Accept(t Token, fd int) {
 	_ = unix.SetNonblock(fd, true) // fails for no descriptor that is one
 	if e.listen == nil {
-		e.listen = map[Token]int{}
+		e.listen = map[uint32]*epollSocket{}
 	}
-	e.listen[t] = fd
-	st := e.state(fd)
-	st.in, st.listener = t, true
-	e.watch(fd, st)
+	st := e.listen[t.Slot()]
+	if st == nil {
+		st = &epollSocket{}
+		e.listen[t.Slot()] = st
+	}
+	st.fd, st.in = int32(fd), t
+	e.watch(st, t.Slot())
 }
 
 func (e *Epoll) Receive(t Token, fd int) {
-	e.own(t, fd)
-	st := e.state(fd)
-	st.in = t
-	e.watch(fd, st)
+	st := e.state(t)
+	st.fd, st.in = int32(fd), t
+	e.watch(st, t.Slot())
 }
 
 // Send tries at once: nearly always there is room.
 func (e *Epoll) Send(t Token, fd int, segs [][]byte) {
-	e.own(t, fd)
 	n, errno := e.send(fd, segs)
 	if errno == unix.EAGAIN {
-		st := e.state(fd)
-		st.out, st.segs = t, append(st.segs[:0], segs...)
-		e.watch(fd, st)
+		w := &epollSend{}
+		if last := len(e.waits) - 1; last >= 0 {
+			w, e.waits = e.waits[last], e.waits[:last]
+		}
+		w.token, w.segs = t, append(w.segs, segs...)
+		st := e.state(t)
+		st.fd, st.out = int32(fd), w
+		e.watch(st, t.Slot())
 		return
 	}
 	e.done = append(e.done, Completion{Token: t, Res: n, Err: errno})
+}
+
+func (e *Epoll) freeSend(st *epollSocket) {
+	w := st.out
+	st.out = nil
+	clear(w.segs)
+	w.segs = w.segs[:0]
+	if len(e.waits) < epollEvents {
+		e.waits = append(e.waits, w)
+	}
 }
 
 func (e *Epoll) send(fd int, segs [][]byte) (int, unix.Errno) {
@@ -208,28 +234,19 @@ func (e *Epoll) send(fd int, segs [][]byte) (int, unix.Errno) {
 }
 
 func (e *Epoll) Cancel(t Token) {
-	fd := -1
-	if t.Op() == OpAccept {
-		if l, ok := e.listen[t]; ok {
-			fd = l
-		}
-	} else if int(t.Slot()) < len(e.owner) {
-		fd = int(e.owner[t.Slot()])
-	}
-	if fd < 0 {
+	st := e.state(t)
+	switch {
+	case st == nil:
 		return
-	}
-	st := e.state(fd)
-	switch t {
-	case st.in:
+	case st.in == t:
 		st.in = 0
-	case st.out:
-		st.out, st.segs = 0, nil
+	case st.out != nil && st.out.token == t:
+		e.freeSend(st)
 	default:
 		return
 	}
 	e.done = append(e.done, Completion{Token: t, Err: unix.ECANCELED})
-	e.watch(fd, st)
+	e.watch(st, t.Slot())
 }
 
 func (e *Epoll) Wait(timeout time.Duration) error {
@@ -302,7 +319,7 @@ func (e *Epoll) Next(c *Completion) bool {
 			}
 			ev := e.ready[0]
 			e.ready = e.ready[1:]
-			e.handle(int(ev.Fd), ev.Events, c)
+			e.handle(&ev, c)
 			if c.Token != 0 {
 				e.counters.CQEs++
 				return true
@@ -315,34 +332,35 @@ func (e *Epoll) Next(c *Completion) bool {
 }
 
 // handle leaves c.Token zero when there is nothing to tell.
-func (e *Epoll) handle(fd int, events uint32, c *Completion) {
+func (e *Epoll) handle(ev *unix.EpollEvent, c *Completion) {
 	*c = Completion{}
-	if fd == e.waker.fd {
+	switch ev.Pad {
+	case isWaker:
 		var b [8]byte
-		_, _ = unix.Read(fd, b[:]) // EAGAIN: read already
+		_, _ = unix.Read(e.waker.fd, b[:]) // EAGAIN: read already
+		return
+	case isListener:
+		if st := e.listen[uint32(ev.Fd)]; st != nil && st.in != 0 {
+			e.accepting.st, e.accepting.left = st, acceptPerTurn
+		}
 		return
 	}
-	st := e.state(fd)
-	if st.out != 0 && events&^unix.EPOLLIN != 0 {
-		if n, errno := e.send(fd, st.segs); errno != unix.EAGAIN {
-			e.done = append(e.done, Completion{Token: st.out, Res: n, Err: errno})
-			st.out = 0
-			clear(st.segs)
-			e.watch(fd, st)
+	st := e.socks.at(int(ev.Fd))
+	if st.out != nil && ev.Events&^unix.EPOLLIN != 0 {
+		if n, errno := e.send(int(st.fd), st.out.segs); errno != unix.EAGAIN {
+			e.done = append(e.done, Completion{Token: st.out.token, Res: n, Err: errno})
+			e.freeSend(st)
+			e.watch(st, uint32(ev.Fd))
 		}
 	}
-	switch {
-	case st.in == 0 || events&^unix.EPOLLOUT == 0:
-	case st.listener:
-		e.accepting.fd, e.accepting.left = fd, acceptPerTurn
-	default:
-		e.receive(fd, st, c)
+	if st.in != 0 && ev.Events&^unix.EPOLLOUT != 0 {
+		e.receive(st, c)
 	}
 }
 
-func (e *Epoll) receive(fd int, st *epollFD, c *Completion) {
+func (e *Epoll) receive(st *epollSocket, c *Completion) {
 	e.counters.SQEs++
-	n, errno := recv(fd, e.readInto())
+	n, errno := recv(int(st.fd), e.readInto())
 	switch {
 	case errno == unix.EAGAIN || errno == unix.EINTR:
 		return
@@ -352,7 +370,7 @@ func (e *Epoll) receive(fd int, st *epollFD, c *Completion) {
 	default:
 		*c = Completion{Token: st.in, Err: errno}
 		st.in = 0
-		e.watch(fd, st)
+		e.watch(st, c.Token.Slot())
 	}
 }
 
@@ -367,14 +385,13 @@ func (e *Epoll) readInto() []byte {
 
 // accept reports whether it has a completion.
 func (e *Epoll) accept(c *Completion) bool {
-	fd := e.accepting.fd
-	st := e.state(fd)
+	st := e.accepting.st
 	if e.accepting.left--; st.in == 0 {
 		e.accepting.left = 0
 		return false
 	}
 	e.counters.SQEs++
-	conn, _, err := unix.Accept4(fd, unix.SOCK_CLOEXEC)
+	conn, _, err := unix.Accept4(int(st.fd), unix.SOCK_CLOEXEC)
 	switch err {
 	case nil:
 		*c = Completion{Token: st.in, Res: conn, More: true}
@@ -388,7 +405,7 @@ func (e *Epoll) accept(c *Completion) bool {
 	e.accepting.left = 0
 	*c = Completion{Token: st.in, Err: errnoOf(err)}
 	st.in = 0
-	e.watch(fd, st)
+	e.watch(st, c.Token.Slot())
 	return true
 }
 
@@ -406,22 +423,12 @@ func (e *Epoll) Wake()        { e.waker.wake() }
 func (e *Epoll) Woken() bool  { return e.waker.take() }
 
 func (e *Epoll) CloseSocket(fd int) {
-	st := e.state(fd)
-	if st.listener {
-		for t, l := range e.listen {
-			if l == fd {
-				delete(e.listen, t)
-			}
+	for slot, st := range e.listen {
+		if int(st.fd) == fd {
+			delete(e.listen, slot)
 		}
 	}
-	if st.mask != 0 {
-		_ = unix.EpollCtl(e.fd, unix.EPOLL_CTL_DEL, fd, nil) // closing does it too, where no copy of the descriptor is left
-	}
-	*st = epollFD{}
-	if e.accepting.fd == fd {
-		e.accepting.left = 0
-	}
-	closeFD(fd)
+	closeFD(fd) // nothing is in flight on it, so epoll does not look at it
 }
 
 func (e *Epoll) Counters() Counters {
