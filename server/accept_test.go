@@ -45,6 +45,7 @@ func TestR1R2FileLimit(t *testing.T) {
 			live.echo("still here")
 			until(t, func() bool { return c.ask("stats").Stats.Accepted == peers }, "all accepted")
 			require.Less(t, c.Stats.AcceptErrs, uint64(2*peers+64))
+			c.allServed()
 			live.Close()
 			c.finish()
 		})
@@ -53,7 +54,7 @@ func TestR1R2FileLimit(t *testing.T) {
 // MaxConns: further connections wait in the backlog, and are served when others have ended.
 func TestMaxConns(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
-		const most, peers = 5, 40
+		const most, peers = 5, 80 // enough for each loop to have some
 		x := start(t, s, func(c *server.Config) { c.MaxConns = most })
 		clients := make([]*client, peers)
 		for i := range clients {
@@ -90,6 +91,8 @@ func (refuser) OnOpen(out *outbound) status {
 func TestRefusalWithMessage(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := startAs(t, s, server.ListenConfig{}, func(peer) refuser { return refuser{} })
+		x.speak = func(c *client) { c.end(); c.Close() }
+		x.count = func(s *server.Stats) uint64 { return s.Closed } // it serves by saying no: nothing is decoded
 		for range 5 * s.Loops {
 			c := x.dial()
 			_, _ = c.Write([]byte("a request that is not read\n"))
@@ -101,13 +104,8 @@ func TestRefusalWithMessage(t *testing.T) {
 
 // greeter speaks first.
 type greeter struct {
-	lineRaw
+	answerer
 	peer peer
-}
-
-func (greeter) OnInbound(line *frame, out *outbound) status {
-	out.Send(append(*line, '\n'))
-	return reactor.Continue
 }
 
 func (g greeter) OnOpen(out *outbound) status {
@@ -118,6 +116,7 @@ func (g greeter) OnOpen(out *outbound) status {
 func TestServerSpeaksFirst(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := startAs(t, s, server.ListenConfig{}, func(p peer) greeter { return greeter{peer: p} })
+		x.speak = func(c *client) { c.line(); c.echo("hello") }
 		for range 5 * s.Loops {
 			c := x.dial()
 			require.Equal(t, "hello "+c.LocalAddr().String(), c.line())

@@ -37,6 +37,8 @@ type plan struct {
 	Files  uint64     // the limit on open files
 	Refuse unix.Errno // what io_uring_setup answers
 	Late   bool       // after a first server was started
+	Procs  int        // GOMAXPROCS
+	Busy   int        // goroutines that compute all the time
 }
 
 // A report is a child's answer.
@@ -71,6 +73,18 @@ func (p *plan) run(out *json.Encoder, in io.Reader) error {
 		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: p.Files, Max: p.Files}); err != nil {
 			return err
 		}
+	}
+	if p.Procs > 0 {
+		runtime.GOMAXPROCS(p.Procs)
+	}
+	for range p.Busy {
+		go func() {
+			for n := uint64(1); ; n = n*6364136223846793005 + 1 {
+				if n == 0 {
+					fmt.Fprintln(os.Stderr, "never")
+				}
+			}
+		}()
 	}
 	var first string
 	if p.Late {

@@ -15,14 +15,13 @@ import (
 	"time"
 
 	"github.com/protoring/protoring/buffers"
-	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
 )
 
 // owner answers with what its own connection has said, and nothing else: each payload carries its identity.
 type owner struct {
-	lineRaw
+	answerer
 	name  string
 	live  *atomic.Int64
 	wrong *atomic.Int64
@@ -36,8 +35,7 @@ func (o *owner) OnInbound(line *frame, out *outbound) status {
 	if name != o.name {
 		o.wrong.Add(1)
 	}
-	out.Send(append(*line, '\n'))
-	return reactor.Continue
+	return o.answerer.OnInbound(line, out)
 }
 
 func (o *owner) OnClose(error) { o.live.Add(-1) }

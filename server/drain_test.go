@@ -3,6 +3,7 @@ package server_test
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -20,10 +21,9 @@ func TestDrainSendsWhatIsPending(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := start(t, s, func(c *server.Config) { c.DrainTimeout = time.Hour })
 		size := fewer(8<<20, 2<<20)
-		clients := make([]*client, 3*s.Loops)
-		for i := range clients {
-			clients[i] = x.dialWith(slow())
-			clients[i].say("%s %d", []string{"get", "send"}[i%2], size)
+		clients := x.spread(3*s.Loops, slow())
+		for i, c := range clients {
+			c.say("%s %d", []string{"get", "send"}[i%2], size)
 		}
 		until(t, func() bool { return x.Stats().Messages == uint64(len(clients)) }, "all requests")
 		x.stop()
@@ -44,19 +44,18 @@ func TestDrainSendsWhatIsPending(t *testing.T) {
 func TestDrainDeadline(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := start(t, s, func(c *server.Config) { c.DrainTimeout = 30 * time.Millisecond })
-		const stuck, quiet = 3, 3
+		const stuck = 3
 		var clients []*client
 		for range stuck {
 			c := x.dialWith(slow())
 			c.say("send %d", 16<<20)
 			clients = append(clients, c)
 		}
-		for range quiet { // they take part: nothing of theirs is cut off
-			c := x.dial()
+		for _, c := range x.spread(3, &net.Dialer{}) { // they take part: nothing of theirs is cut off
 			c.echo("here")
 			clients = append(clients, c)
 		}
-		until(t, func() bool { return x.Stats().Messages == stuck+quiet }, "all requests")
+		until(t, func() bool { return x.Stats().Messages == uint64(len(clients)) }, "all requests")
 		for _, c := range clients[stuck:] {
 			go c.broken() // reads to the end, and closes
 		}
@@ -67,7 +66,7 @@ func TestDrainDeadline(t *testing.T) {
 		require.Equal(t, stuck, cut.Cut)
 		require.Equal(t, uint64(stuck), x.Stats().CutOff)
 		failed := 0
-		for _, err := range x.book.closes(stuck + quiet) {
+		for _, err := range x.book.closes(len(clients)) {
 			var unsent *reactor.UnsentError
 			if errors.As(err, &unsent) {
 				require.ErrorIs(t, err, server.ErrDrainTimeout)
@@ -85,6 +84,7 @@ func TestDrainDeadline(t *testing.T) {
 func TestDrainBacklog(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := start(t, s)
+		x.allServed() // those that stand do not say what they count
 		for range 20 * s.Loops {
 			x.dial().say("block")
 		}
@@ -115,32 +115,21 @@ func TestDrainBacklog(t *testing.T) {
 }
 
 // leaver has a word for its peers when the server goes down.
-type leaver struct {
-	lineRaw
-	peer peer
-}
+type leaver struct{ answerer }
 
-func (l *leaver) OnInbound(line *frame, out *outbound) status {
-	out.Send(append(*line, '\n'))
-	return reactor.Continue
-}
-
-func (l *leaver) OnDrain(out *outbound) status {
+func (leaver) OnDrain(out *outbound) status {
 	out.Send(frame("goodbye\n"))
 	return reactor.Drain
 }
 
 func TestOnDrainGoodbye(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
-		x := build(t, s)
-		listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(p peer) *leaver { return &leaver{peer: p} })
-		x.serve()
-		var clients []*client
-		for range 4 * s.Loops {
-			c := x.dial()
+		x := startAs(t, s, server.ListenConfig{}, func(peer) leaver { return leaver{} })
+		clients := x.spread(4*s.Loops, &net.Dialer{})
+		for _, c := range clients {
 			c.echo("hello")
-			clients = append(clients, c)
 		}
+		until(t, func() bool { return x.Stats().Messages == uint64(len(clients)) }, "all greetings")
 		x.stop()
 		for _, c := range clients {
 			require.Equal(t, "goodbye\n", string(c.end()))
@@ -152,12 +141,12 @@ func TestOnDrainGoodbye(t *testing.T) {
 
 // asker wants time when the server goes down, and ends by itself after one more message.
 type asker struct {
-	lineRaw
+	answerer
 	draining bool
 }
 
 func (a *asker) OnInbound(line *frame, out *outbound) status {
-	out.Send(append(*line, '\n'))
+	a.answerer.OnInbound(line, out)
 	if a.draining {
 		return reactor.Drain
 	}
@@ -173,13 +162,18 @@ func (a *asker) OnDrain(out *outbound) status {
 func TestOnDrainAsksForTime(t *testing.T) {
 	over(t, engines(), func(t *testing.T, s setup) {
 		x := startAs(t, s, server.ListenConfig{}, func(peer) *asker { return &asker{} }, func(c *server.Config) { c.DrainTimeout = time.Hour })
-		c := x.dial()
-		c.echo("hello")
+		clients := x.spread(1, &net.Dialer{})
+		for _, c := range clients {
+			c.echo("hello")
+		}
+		until(t, func() bool { return x.Stats().Messages == uint64(len(clients)) }, "all greetings")
 		x.stop()
-		require.Equal(t, "one more", c.line())
-		c.echo("the last")
-		require.Empty(t, c.end())
-		c.Close()
+		for _, c := range clients {
+			require.Equal(t, "one more", c.line())
+			c.echo("the last")
+			require.Empty(t, c.end())
+			c.Close()
+		}
 		require.NoError(t, x.wait())
 	})
 }
@@ -189,8 +183,8 @@ func TestCloseDuringLoad(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := start(t, s)
 		var wg sync.WaitGroup
-		for i := range 20 {
-			c := x.dial()
+		clients := x.spread(20, &net.Dialer{})
+		for i, c := range clients {
 			if i%4 == 0 {
 				c.say("get %d", 1<<30)
 				wg.Go(func() { _ = c.broken() })
@@ -201,12 +195,12 @@ func TestCloseDuringLoad(t *testing.T) {
 				}
 			})
 		}
-		until(t, func() bool { return x.Stats().Messages > 200 }, "a load")
+		until(t, func() bool { return x.Stats().Messages > 200 && x.idle(x.LoopStats()) < 0 }, "a load")
 		require.NoError(t, x.Close())
 		require.ErrorIs(t, x.wait(), server.ErrClosed)
 		wg.Wait()
 		require.NoError(t, x.Close(), "again")
-		for _, err := range x.book.closes(20) {
+		for _, err := range x.book.closes(len(clients)) {
 			require.ErrorIs(t, err, server.ErrClosed)
 		}
 	})
@@ -216,13 +210,17 @@ func TestCloseDuringLoad(t *testing.T) {
 func TestCloseDuringDrain(t *testing.T) {
 	over(t, engines(), func(t *testing.T, s setup) {
 		x := start(t, s, func(c *server.Config) { c.DrainTimeout = -1 })
-		c := x.dialWith(slow())
-		c.say("send %d", 64<<20)
-		until(t, func() bool { return x.Stats().Messages == 1 }, "the request")
+		clients := x.spread(1, slow())
+		for _, c := range clients {
+			c.say("send %d", 64<<20)
+		}
+		until(t, func() bool { return x.Stats().Messages == uint64(len(clients)) }, "the requests")
 		x.stop()
 		require.NoError(t, x.Close())
 		require.ErrorIs(t, x.wait(), server.ErrClosed)
-		_ = c.broken()
+		for _, c := range clients {
+			_ = c.broken()
+		}
 	})
 }
 

@@ -80,13 +80,19 @@ func (p *thrower) OnClose(err error) {
 	p.at("OnClose")
 }
 
+// throwers is a server of throwers.
+func throwers(t *testing.T, s setup) *rig {
+	t.Helper()
+	x := build(t, s)
+	listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(p peer) *thrower { return &thrower{book: x.book, peer: p} })
+	return x.serve()
+}
+
 // F12: a panic in a reactor or its codec, wherever, ends that connection only. It is counted, and logged with its stack.
 func TestF12Panic(t *testing.T) {
 	places := []string{"OnInbound", "Decode", "Encode", "Size", "OnOutbound", "Do", "OnRoom", "OnEnd", "OnClose", "status"}
 	over(t, engines(), func(t *testing.T, s setup) {
-		x := build(t, s)
-		listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(p peer) *thrower { return &thrower{book: x.book, peer: p} })
-		x.serve()
+		x := throwers(t, s)
 		neighbours := []*client{x.dial(), x.dial(), x.dial(), x.dial()}
 		for i, where := range places {
 			c := x.dial()
@@ -165,9 +171,8 @@ func TestF12PanicAtTheBeginning(t *testing.T) {
 // A panic in OnDrain does not hold up the drain.
 func TestF12PanicInDrain(t *testing.T) {
 	over(t, engines(), func(t *testing.T, s setup) {
-		x := build(t, s)
-		listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(p peer) *thrower { return &thrower{book: x.book, peer: p} })
-		x.serve()
+		x := throwers(t, s)
+		x.allServed()
 		c := x.dial()
 		c.say("OnDrain")
 		require.Equal(t, "OnDrain", c.line())
@@ -241,17 +246,18 @@ func TestBlockedLog(t *testing.T) {
 // R8, F3, F11: all calls of a connection's reactor come on one thread: kits note a fault where they do not. Timers too.
 func TestR8OneThread(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
-		x := build(t, s)
-		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{IdleTimeout: 100 * time.Millisecond})
-		x.serve()
-		for i := range 4 * s.Loops {
+		x := startKits(t, s, server.ListenConfig{IdleTimeout: 100 * time.Millisecond})
+		conns := 0
+		for conns < 4*s.Loops || x.idle(x.LoopStats()) >= 0 {
+			require.Less(t, conns, rigTries)
 			c := x.dial()
+			conns++
 			c.say("get %d", 1<<20)
 			c.pattern(0, 1<<20)
-			k := x.book.last(i + 1)
+			k := x.book.last(conns)
 			_ = k.peer.Sender.Do(func(*outbound) status { k.here(); return reactor.Continue }) // unless its time has come
 		}
-		for _, err := range x.book.closes(4 * s.Loops) {
+		for _, err := range x.book.closes(conns) {
 			require.ErrorIs(t, err, server.ErrIdleTimeout)
 		}
 		x.Close()

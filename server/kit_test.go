@@ -245,6 +245,14 @@ func (g *gate) open() { g.opened.Do(func() { close(g.init()) }) }
 
 func (g *gate) waiting() int { return int(g.n.Load()) }
 
+// An answerer sends each line back: what the reactors of single tests have in common.
+type answerer struct{ lineRaw }
+
+func (answerer) OnInbound(line *frame, out *outbound) status {
+	out.Send(append(*line, '\n'))
+	return reactor.Continue
+}
+
 // A bounce is the smallest reactor.
 type bounce struct{ codec.Line }
 

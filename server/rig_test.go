@@ -1,15 +1,13 @@
 package server_test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +17,6 @@ import (
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
-	"golang.org/x/sys/unix"
 )
 
 type (
@@ -120,12 +117,20 @@ type rig struct {
 	ended bool
 	addr  net.Addr // the first listener's
 	peers []*client
+
+	// How connections serve, for allServed: what a client does until it has been served, and what a loop counts of that.
+	speak func(*client)
+	count func(*server.Stats) uint64
+	some  string // why not all loops serve in this test; if empty, they do
+	seen  []server.Stats
 }
 
 // build makes a server that has yet to listen and to serve.
 func build(t *testing.T, s setup, mod ...func(*server.Config)) *rig {
 	t.Helper()
 	x := &rig{t: t, setup: s, logs: &logs{}, book: &book{t: t}, done: make(chan error, 1)}
+	x.speak = func(c *client) { c.say("are you there?"); c.line() }
+	x.count = func(s *server.Stats) uint64 { return s.Messages }
 	cfg := s.config()
 	cfg.Logger = slog.New(slog.NewTextHandler(x.logs, nil))
 	for _, m := range mod {
@@ -154,14 +159,17 @@ func listen[R reactor.Reactor[frame, frame]](x *rig, network, addr string, cfg s
 	return a
 }
 
-// serve runs the server until the test ends, or wait or finish is called.
+// serve runs the server until the test ends, or wait or finish is called. By then each of its loops must have served.
 func (x *rig) serve() *rig {
 	ctx, cancel := context.WithCancel(context.Background())
-	x.stop = cancel
+	x.stop = func() { x.look(); cancel() }
 	go func() { x.done <- x.Serve(ctx) }()
 	x.t.Cleanup(func() {
 		x.book.gate.open()
 		if !x.ended {
+			if !x.t.Failed() && x.seen == nil {
+				x.allServed()
+			}
 			x.Close()
 			x.wait()
 		}
@@ -175,8 +183,13 @@ func (x *rig) serve() *rig {
 // start is a server of kits on 127.0.0.1.
 func start(t *testing.T, s setup, mod ...func(*server.Config)) *rig {
 	t.Helper()
+	return startKits(t, s, server.ListenConfig{}, mod...)
+}
+
+func startKits(t *testing.T, s setup, cfg server.ListenConfig, mod ...func(*server.Config)) *rig {
+	t.Helper()
 	x := build(t, s, mod...)
-	x.listen("tcp", "127.0.0.1:0", server.ListenConfig{})
+	x.listen("tcp", "127.0.0.1:0", cfg)
 	return x.serve()
 }
 
@@ -202,11 +215,27 @@ func (x *rig) wait() error {
 	return x.err
 }
 
-// finish closes the clients and drains the server, which must come to a good end.
+// Close closes the server.
+func (x *rig) Close() error {
+	x.look()
+	return x.Server.Close()
+}
+
+// look keeps what each loop has counted when the server is told to end: afterwards there are no loops to ask.
+func (x *rig) look() {
+	if x.seen == nil {
+		x.seen = x.LoopStats()
+	}
+}
+
+// finish closes the clients, has all loops serve, and drains the server, which must come to a good end.
 func (x *rig) finish() {
 	x.t.Helper()
 	for _, c := range x.peers { // a server that drains waits for its peers to end their side
 		c.Close()
+	}
+	if x.seen == nil {
+		x.allServed()
 	}
 	x.stop()
 	require.NoError(x.t, x.wait(), x.logs.String())
@@ -219,6 +248,9 @@ func (x *rig) check() {
 	require.Zero(x.t, s.Overflows)
 	require.Zero(x.t, s.Conns, "connections are left")
 	require.Empty(x.t, x.book.faults())
+	if len(x.seen) > 1 && x.some == "" {
+		require.Equal(x.t, -1, x.idle(x.seen), "a loop has not served: %+v", x.seen)
+	}
 }
 
 // until polls until cond holds.
@@ -254,153 +286,56 @@ func still(t testing.TB, get func() uint64) uint64 {
 	return last
 }
 
-// allServed opens connections until each loop has had some, and has handled messages of them.
-func (x *rig) allServed() {
-	x.t.Helper()
-	served := func() bool {
-		for _, s := range x.LoopStats() {
-			if s.Messages == 0 {
-				return false
-			}
-		}
-		return true
+// idle returns the first loop that has not served, or -1.
+func (x *rig) idle(loops []server.Stats) int {
+	if len(loops) == 0 { // Serve has not begun
+		return 0
 	}
-	for tries := 0; !served(); tries++ {
-		require.Less(x.t, tries, 400, "a loop has not served: %+v", x.LoopStats())
+	return slices.IndexFunc(loops, func(s server.Stats) bool { return x.count(&s) == 0 })
+}
+
+const rigTries = 400 // connections, after which each loop has had some: the kernel spreads them by chance
+
+// allServed opens connections until each loop has served some. They stay until then: a balanced server gives the next one to another
+// loop. Tests that count connections, or messages, do so before, or add what this one returns: the number of connections.
+func (x *rig) allServed() (extra int) {
+	x.t.Helper()
+	if x.some != "" || x.setup.Loops < 2 {
+		return 0
+	}
+	counted := func() uint64 { s := x.Stats(); return x.count(&s) }
+	for ; x.idle(x.LoopStats()) >= 0; extra++ {
+		require.Less(x.t, extra, rigTries, "a loop has not served: %+v", x.LoopStats())
 		c := x.dial()
 		defer c.Close()
-		before := x.Stats().Messages
-		c.echo("are you there?")
-		until(x.t, func() bool { return x.Stats().Messages > before }, "the message's count")
+		before := counted()
+		x.speak(c)
+		until(x.t, func() bool { return counted() > before }, "the count")
+	}
+	return extra
+}
+
+// allServed checks that each loop of a child has served.
+func (c *child) allServed() {
+	c.t.Helper()
+	for i, s := range c.ask("stats").Loops {
+		require.NotZero(c.t, s.Messages, "loop %d has not served", i)
 	}
 }
 
-// A client is the other end of a connection.
-type client struct {
-	net.Conn
-	t testing.TB
-	r *bufio.Reader
-}
-
-func (x *rig) dial() *client { x.t.Helper(); return x.dialWith(&net.Dialer{}) }
-
-func (x *rig) dialWith(d *net.Dialer) *client {
+// spread opens at least n connections, and as many as it takes for each loop to have one.
+func (x *rig) spread(n int, d *net.Dialer) (clients []*client) {
 	x.t.Helper()
-	c := dialWith(x.t, d, x.addr)
-	x.peers = append(x.peers, c)
-	return c
-}
-
-// to dials another listener of the server.
-func (x *rig) to(addr net.Addr) *client {
-	x.t.Helper()
-	c := dial(x.t, addr)
-	x.peers = append(x.peers, c)
-	return c
-}
-
-func dial(t testing.TB, addr net.Addr) *client {
-	t.Helper()
-	return dialWith(t, &net.Dialer{}, addr)
-}
-
-func dialWith(t testing.TB, d *net.Dialer, addr net.Addr) *client {
-	t.Helper()
-	c, err := d.Dial(addr.Network(), reachable(addr))
-	require.NoError(t, err)
-	require.NoError(t, c.SetDeadline(time.Now().Add(2*patience)))
-	t.Cleanup(func() { c.Close() })
-	return &client{Conn: c, t: t, r: bufio.NewReader(c)}
-}
-
-// reachable replaces an unspecified address.
-func reachable(addr net.Addr) string {
-	if a, ok := addr.(*net.TCPAddr); ok && a.IP.IsUnspecified() {
-		return net.JoinHostPort("127.0.0.1", fmt.Sprint(a.Port))
-	}
-	return addr.String()
-}
-
-// slow returns a dialer of clients that can take little without reading.
-func slow() *net.Dialer {
-	return &net.Dialer{Control: control(func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 16<<10) })}
-}
-
-func (c *client) say(format string, args ...any) {
-	c.t.Helper()
-	_, err := fmt.Fprintf(c, format+"\n", args...)
-	require.NoError(c.t, err)
-}
-
-func (c *client) line() string {
-	c.t.Helper()
-	s, err := c.r.ReadString('\n')
-	require.NoError(c.t, err, "after %q", s)
-	return strings.TrimSuffix(s, "\n")
-}
-
-func (c *client) echo(text string) {
-	c.t.Helper()
-	c.say("%s", text)
-	require.Equal(c.t, text, c.line())
-}
-
-// alive says whether the connection still echoes.
-func (c *client) alive() bool {
-	if _, err := c.Write([]byte("alive?\n")); err != nil {
-		return false
-	}
-	s, err := c.r.ReadString('\n')
-	return err == nil && s == "alive?\n"
-}
-
-// end reads to the end of the connection, which must be a good one, and returns what came before it.
-func (c *client) end() []byte {
-	c.t.Helper()
-	b, err := io.ReadAll(c.r)
-	require.NoError(c.t, err)
-	return b
-}
-
-// broken reads to the end of the connection, good or not.
-func (c *client) broken() error {
-	c.t.Helper()
-	_, err := io.Copy(io.Discard, c.r)
-	var timeout net.Error
-	require.False(c.t, errors.As(err, &timeout) && timeout.Timeout(), "the connection does not end")
-	return err
-}
-
-// halfClose ends the client's side.
-func (c *client) halfClose() {
-	c.t.Helper()
-	require.NoError(c.t, c.Conn.(interface{ CloseWrite() error }).CloseWrite())
-}
-
-// reset ends the connection with a reset, where there is one.
-func (c *client) reset() {
-	if tcp, ok := c.Conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	c.Close()
-}
-
-// pattern reads n bytes of the pattern, from position pos on, and closes the comparison at the first that differs.
-func (c *client) pattern(pos, n int) {
-	c.t.Helper()
-	buf := make([]byte, 64<<10)
-	for n > 0 {
-		m, err := c.r.Read(buf[:min(n, len(buf))])
-		for got := buf[:m]; len(got) > 0; {
-			want := patternAt(pos, len(got))
-			if !bytes.Equal(want, got[:len(want)]) {
-				require.FailNow(c.t, "other bytes than were sent", "at %d", pos)
-			}
-			got, pos, n = got[len(want):], pos+len(want), n-len(want)
+	for {
+		clients = append(clients, x.dialWith(d))
+		if len(clients) < n {
+			continue
 		}
-		if err != nil && n > 0 {
-			require.NoError(c.t, err, "at byte %d, %d missing", pos, n)
+		until(x.t, func() bool { return x.Stats().Accepted == uint64(len(x.peers)) }, "%d connections", len(x.peers))
+		if !slices.ContainsFunc(x.LoopStats(), func(s server.Stats) bool { return s.Conns == 0 }) {
+			return clients
 		}
+		require.Less(x.t, len(clients), n+rigTries, "a loop has no connection: %+v", x.LoopStats())
 	}
 }
 
@@ -450,12 +385,4 @@ func (l *logs) wait(t testing.TB, texts ...string) string {
 		return false
 	}, "a log line with %q; there are:\n%s", texts, l.String())
 	return line
-}
-
-// dialRaw is dial for loads of many connections: the reader is small.
-func dialRaw(t testing.TB, addr net.Addr) *client {
-	t.Helper()
-	c, err := net.Dial(addr.Network(), addr.String())
-	require.NoError(t, err)
-	return &client{Conn: c, t: t, r: bufio.NewReaderSize(c, 64)}
 }

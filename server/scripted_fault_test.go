@@ -98,6 +98,49 @@ func TestScriptedStale(t *testing.T) {
 	r.stop()
 }
 
+// Completions that find the queue full come in later turns, in order. None is lost, also at the end, and each time is counted.
+func TestScriptedOverflow(t *testing.T) {
+	const conns, queue = 20, 4
+	r, probe := probes(t, enginetest.Config{Queue: queue, BufferSize: 16, Buffers: 1024}, Config{}, ListenConfig{}, nil)
+	var peers [conns]*enginetest.Peer
+	for i := range peers {
+		peers[i] = r.e.Dial(r.fd)
+	}
+	r.quiet()
+	accepts := r.stats().Overflows
+	require.Equal(t, uint64(conns), r.stats().Accepted)
+	require.GreaterOrEqual(t, accepts, uint64(conns/queue-1))
+	requests := lines(10, 20) // 13 shots
+	for _, p := range peers {
+		p.Write(requests)
+	}
+	for n := 0; r.stats().BytesIn < uint64(conns*len(requests)); n++ {
+		before := r.stats().CQEs
+		require.True(t, r.turn())
+		require.LessOrEqual(t, r.stats().CQEs-before, uint64(queue), "a turn takes what the queue holds")
+		if r.stats().BytesIn < uint64(conns*len(requests)) {
+			require.Equal(t, accepts+uint64(n+1), r.stats().Overflows, "one in each turn that leaves some")
+		}
+	}
+	r.quiet()
+	for i, p := range peers {
+		require.Equal(t, requests, p.Got, "connection %d", i)
+	}
+	counted := r.stats().Overflows
+	peers[0].Write(requests[:10])
+	r.quiet()
+	require.Equal(t, counted, r.stats().Overflows, "one completion finds room")
+	for _, p := range peers {
+		p.Write(requests)
+	}
+	require.True(t, r.turn())
+	r.kill() // with most of them late
+	for i := range peers {
+		require.Equal(t, 1, probe(i).closed, "connection %d", i)
+		require.ErrorIs(t, probe(i).err, ErrClosed)
+	}
+}
+
 // failing is an engine that loses a completion in its fourth turn.
 type failing struct {
 	engine.Engine

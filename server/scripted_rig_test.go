@@ -17,12 +17,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A rig is a server of one loop on the scripted engine. The test's goroutine is the loop's, and takes it from turn to turn.
+// A rig is a server on the scripted engine, of one loop unless Config says otherwise. The test's goroutine is that of each loop, and takes
+// them from turn to turn.
 type rig struct {
 	t      testing.TB
 	srv    *Server
-	l      *loop
+	loops  []*loop
+	l      *loop // the first one, which accepts
 	e      *enginetest.Engine
+	within []bool // loops that are in a turn
 	ln     *listener
 	fd     int // the listening descriptor
 	ended  bool
@@ -37,7 +40,7 @@ const rigTurns = 3_000_000 // more than any test needs: a loop that never rests
 func newRig[R reactor.Reactor[codec.Frame, codec.Frame]](t testing.TB, ec enginetest.Config, cfg Config, lc ListenConfig,
 	connect func(reactor.Peer[codec.Frame]) R) *rig {
 	r := &rig{t: t, log: &bytes.Buffer{}}
-	cfg.Loops = 1
+	cfg.Loops = max(cfg.Loops, 1)
 	cfg.Logger = slog.New(slog.NewTextHandler(r.log, nil))
 	srv, err := New(cfg)
 	require.NoError(t, err)
@@ -47,50 +50,95 @@ func newRig[R reactor.Reactor[codec.Frame, codec.Frame]](t testing.TB, ec engine
 	t.Cleanup(r.closeLog)
 	_, srv.stop = context.WithCancelCause(t.Context())
 	r.e = enginetest.New(t, ec)
-	r.l = newLoop(srv, 0)
-	srv.loops = []*loop{r.l}
-	r.l.begin(r.e)
+	for i := range cfg.Loops {
+		e := r.e
+		if i > 0 {
+			e = r.e.Sibling()
+		}
+		l := newLoop(srv, i)
+		l.begin(e)
+		r.loops = append(r.loops, l)
+	}
+	srv.loops, r.l, r.within = r.loops, r.loops[0], make([]bool, cfg.Loops)
 	r.ln, err = newListener(srv, "tcp", connect)
 	require.NoError(t, err)
 	r.ln.cfg, err = lc.withDefaults()
 	require.NoError(t, err)
 	r.ln.addr = &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1}
-	r.ln.shared = make([]reactor.Config, 1)
+	r.ln.shared = make([]reactor.Config, cfg.Loops)
 	r.fd = r.e.Listen()
-	r.l.share(r.ln)
+	for _, l := range r.loops {
+		l.share(r.ln)
+	}
 	r.l.post(note{do: func() { r.l.listen(r.ln, r.fd) }})
 	r.quiet()
 	return r
 }
 
-// turn takes one turn, and reports false when the loop has ended.
+// engineOf returns the engine of a loop.
+func engineOf(l *loop) *enginetest.Engine { return l.engine.(*enginetest.Engine) }
+
+// turn takes one turn of each loop, and reports false when all have ended.
 func (r *rig) turn() bool {
-	if r.ended || r.l.finished() {
-		r.ended = true
-		return false
+	r.ended = true
+	for _, l := range r.loops {
+		if r.step(l) {
+			r.ended = false
+		}
 	}
-	if r.before != nil {
-		r.before()
-	}
-	if err := r.l.step(); err != nil || r.l.stats.Stale > 0 {
-		r.t.Fatalf("turn: %v, %d completions reached nobody", err, r.l.stats.Stale)
-	}
-	return true
+	return !r.ended
 }
 
-// quiet takes turns until the loop sleeps without end, as far as the engine's horizon goes.
+// step takes one turn of a loop, and reports false when it has ended.
+func (r *rig) step(l *loop) (lives bool) {
+	engineOf(l).On(func() {
+		if l.finished() {
+			engineOf(l).Leave()
+			return
+		}
+		if r.before != nil {
+			r.before()
+		}
+		r.within[l.index] = true
+		if err := l.step(); err != nil || l.stats.Stale > 0 {
+			r.t.Fatalf("turn of loop %d: %v, %d completions reached nobody", l.index, err, l.stats.Stale)
+		}
+		r.within[l.index] = false
+		lives = true
+	})
+	return lives
+}
+
+// tell has all loops do something.
+func (r *rig) tell(do func(*loop)) {
+	for _, l := range r.loops {
+		l.post(note{do: func() { do(l) }})
+	}
+}
+
+// quiet takes turns until the loops sleep without end, as far as the engine's horizon goes.
 func (r *rig) quiet() {
 	for n := 0; r.turn(); n++ {
 		if r.e.Idle {
-			require.False(r.t, r.l.pending(), "the loop sleeps with work to do")
+			for _, l := range r.loops {
+				require.False(r.t, l.pending(), "loop %d sleeps with work to do", l.index)
+			}
 			return
 		}
 		if n > rigTurns {
-			for _, c := range r.conns() {
-				r.t.Logf("%+v; status %v accepts %v queued %d output %d", c, c.session.Status(), c.session.Accepts(), c.session.Queued(), c.session.Output().Len())
-			}
-			r.t.Fatalf("the loop does not come to rest: %+v; %d ready, %d starved, %d dirty", r.l.stats, len(r.l.ready), len(r.l.starved), len(r.l.dirty))
+			r.describe()
+			r.t.Fatalf("the loops do not come to rest")
 		}
+	}
+}
+
+// describe logs what there is.
+func (r *rig) describe() {
+	for _, c := range r.conns() {
+		r.t.Logf("%+v; status %v accepts %v queued %d output %d", c, c.session.Status(), c.session.Accepts(), c.session.Queued(), c.session.Output().Len())
+	}
+	for _, l := range r.loops {
+		r.t.Logf("loop %d: %+v; %d ready, %d starved, %d dirty", l.index, l.stats, len(l.ready), len(l.starved), len(l.dirty))
 	}
 }
 
@@ -112,7 +160,7 @@ func (r *rig) dial() *enginetest.Peer {
 // stop drains the server and checks that nothing is left of it.
 func (r *rig) stop() {
 	r.t.Helper()
-	r.l.post(note{do: r.l.drain})
+	r.tell((*loop).drain)
 	for n := 0; !r.ended; n++ {
 		r.pass(time.Second)
 		require.Less(r.t, n, 1000, "the drain does not end")
@@ -123,43 +171,51 @@ func (r *rig) stop() {
 // kill closes the server and checks that nothing is left of it.
 func (r *rig) kill() {
 	r.t.Helper()
-	r.l.post(note{do: r.l.close})
+	r.tell((*loop).close)
 	r.quiet()
-	require.True(r.t, r.ended, "close does not end the loop")
+	require.True(r.t, r.ended, "close does not end the loops")
 	r.check()
 }
 
-// check looks for leaks in a loop that has ended.
+// check looks for leaks in loops that have ended.
 func (r *rig) check() {
 	r.t.Helper()
-	l := r.l
-	l.abandon(nil)
-	require.Zero(r.t, l.pool.Used(), "blocks of the pool")
-	require.Zero(r.t, l.load.Load())
 	require.Zero(r.t, r.srv.conns.Load())
-	require.Equal(r.t, len(l.slots), l.free.len(), "slots")
-	for i := range l.slots {
-		require.Nil(r.t, l.slots[i].conn)
+	for _, l := range r.loops {
+		l.abandon(nil)
+		require.Zero(r.t, l.pool.Used(), "blocks of the pool")
+		require.Zero(r.t, l.load.Load())
+		require.Equal(r.t, len(l.slots), l.free.len(), "slots")
+		for i := range l.slots {
+			require.Nil(r.t, l.slots[i].conn)
+		}
+		require.Empty(r.t, l.held)
+		require.Zero(r.t, l.stats.Conns)
+		require.Equal(r.t, l.stats.Accepted, l.stats.Closed)
+		require.NoError(r.t, l.engine.Close())
+		l.pool.Close()
 	}
-	require.Empty(r.t, l.held)
-	require.Zero(r.t, l.stats.Conns)
-	require.Equal(r.t, l.stats.Accepted, l.stats.Closed)
-	require.NoError(r.t, r.e.Close())
-	l.pool.Close()
 	r.closeLog()
 }
 
 // logged returns what was logged, when all is over.
 func (r *rig) logged() string { return r.log.String() }
 
+// stats returns the sum over all loops.
 func (r *rig) stats() *Stats {
-	r.l.publishStats()
-	return &r.l.stats
+	var sum Stats
+	for _, l := range r.loops {
+		l.publishStats()
+		sum.Add(&l.stats)
+	}
+	return &sum
 }
 
-// conns returns the connections, by slot.
+// conns returns the connections, by loop and slot.
 func (r *rig) conns() (cs []*conn) {
-	r.l.each(func(c *conn) { cs = append(cs, c) })
+	for _, l := range r.loops {
+		l.each(func(c *conn) { cs = append(cs, c) })
+	}
 	return cs
 }
 

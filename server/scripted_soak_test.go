@@ -24,6 +24,7 @@ type soak struct {
 	actor []*actor
 	over  bool // nothing new is begun
 	most  int  // connections
+	peers []*enginetest.Peer
 }
 
 // An actor is both sides of a connection: the reactor, and the model of it.
@@ -31,6 +32,7 @@ type actor struct {
 	codec.Line
 	s    *soak
 	id   int
+	loop int
 	send sender
 	out  outbound
 
@@ -58,7 +60,7 @@ func (a *actor) alive(what string) {
 	if a.closed {
 		a.s.t.Fatalf("%s after OnClose", what)
 	}
-	if !a.s.e.OnThread() {
+	if !engineOf(a.s.loops[a.loop]).OnThread() {
 		a.s.t.Fatalf("%s off the loop", what)
 	}
 }
@@ -245,10 +247,13 @@ func (s *soak) any() *actor {
 	return nil
 }
 
-// world is what goes on elsewhere.
+// world is what goes on elsewhere: peers and Senders, and, in the middle of one loop's turn, turns of another.
 func (s *soak) world() {
 	for range s.rand.IntN(3) {
 		s.act()
+	}
+	if l := s.loops[s.rand.IntN(len(s.loops))]; !s.within[l.index] && s.rand.IntN(4) == 0 {
+		s.step(l)
 	}
 }
 
@@ -266,7 +271,7 @@ func (s *soak) act() {
 				if p.Window == 1 {
 					p.Window += 20 // a byte at a time takes for ever
 				}
-				peers = append(peers, p)
+				s.peers = append(s.peers, p)
 			}
 		}
 		return
@@ -308,37 +313,41 @@ func (s *soak) act() {
 	}
 }
 
-// peers is how the world's connections meet their reactors: in the order of Dial, as the listener's queue is.
-var peers []*enginetest.Peer
+// A run is what a soak came to.
+type run struct {
+	loops     int
+	trace     uint64
+	overflows uint64
+}
 
-// runSoak is a function of the seed. It returns the trace of the run.
-func runSoak(t testing.TB, seed uint64) uint64 {
+// runSoak is a function of the seed.
+func runSoak(t testing.TB, seed uint64) run {
 	r := rand.New(rand.NewPCG(seed, 1))
 	s := &soak{rand: r, most: 3 + r.IntN(20)}
-	peers = nil
 	faults := enginetest.RandomFaults(r)
 	defer func() {
 		if t.Failed() {
 			t.Logf("PROTORING_SEED=%d faults %+v", seed, faults)
 		}
 	}()
-	cfg := Config{DrainTimeout: -1, MaxConns: []int{0, 4}[r.IntN(2)]}
+	cfg := Config{Loops: 1 + r.IntN(2), DrainTimeout: -1, MaxConns: []int{0, 4}[r.IntN(2)]}
 	lc := ListenConfig{
 		MaxOutbound:               []int{0, 1, 500, 10_000}[r.IntN(4)],
 		MaxQueuedOutboundMessages: []int{0, 1, 5}[r.IntN(3)],
 		IdleTimeout:               []time.Duration{0, 0, 0, 5 * time.Second}[r.IntN(4)],
 		WriteTimeout:              []time.Duration{-1, -1, 3 * time.Second}[r.IntN(3)],
 	}
-	ec := enginetest.Config{Seed: seed, Buffers: []int{1, 2, 7, 64}[r.IntN(4)], BufferSize: []int{7, 64, 4096}[r.IntN(3)], Faults: faults}
+	ec := enginetest.Config{Seed: seed, Buffers: []int{1, 2, 7, 64}[r.IntN(4)], BufferSize: []int{7, 64, 4096}[r.IntN(3)], Faults: faults,
+		Queue: []int{0, 0, 1, 3, 20}[r.IntN(5)]}
 	s.rig = newRig(t, ec, cfg, lc, func(p reactor.Peer[frame]) *actor {
-		a := &actor{s: s, id: len(s.actor), send: p.Sender, next: -1}
+		a := &actor{s: s, id: len(s.actor), loop: p.Loop, send: p.Sender, next: -1}
 		s.actor = append(s.actor, a)
-		a.peer = enginetestPeer(s, p)
+		a.peer = s.e.PeerOf(p.Remote)
 		return a
 	})
 	s.e.World = s.world
-	for range 200 + r.IntN(400) {
-		s.turn()
+	for range (200 + r.IntN(400)) * cfg.Loops {
+		s.step(s.loops[r.IntN(cfg.Loops)])
 		for _, a := range s.actor {
 			s.look(a)
 		}
@@ -349,12 +358,12 @@ func runSoak(t testing.TB, seed uint64) uint64 {
 	s.e.SetFaults(faults)
 	early := r.IntN(2) == 0
 	if early { // the drain meets whatever there is
-		s.l.post(note{do: s.l.drain})
+		s.tell((*loop).drain)
 	}
 	// From here on everybody behaves: each connection must come to its end by itself.
 	for n := 0; s.stats().Conns > 0 || s.waiting(); n++ {
 		s.e.Elsewhere(func() {
-			for _, p := range peers {
+			for _, p := range s.peers {
 				p.End()
 				p.Slow = false
 				p.Read(1 << 20)
@@ -367,29 +376,27 @@ func runSoak(t testing.TB, seed uint64) uint64 {
 		})
 		s.pass(50 * time.Millisecond)
 		if n == 2000 {
-			for _, c := range s.conns() {
-				t.Logf("%+v; status %v accepts %v queued %d output %d", c, c.session.Status(), c.session.Accepts(), c.session.Queued(), c.session.Output().Len())
-			}
+			s.describe()
 			t.Fatalf("PROTORING_SEED=%d: %d connections do not end", seed, s.stats().Conns)
 		}
 	}
 	s.stop()
-	for _, p := range peers {
+	if !early && len(s.actor) > 1 { // the balance of two has given each loop some
+		for _, l := range s.loops {
+			require.Positive(t, l.stats.Accepted, "connections of loop %d", l.index)
+		}
+	}
+	for _, p := range s.peers {
 		p.Read(1 << 30)
 	}
 	for _, a := range s.actor {
 		s.final(a)
 	}
-	return s.e.Trace()
+	return run{cfg.Loops, s.e.Trace(), s.stats().Overflows}
 }
 
 // waiting says whether connections wait to be accepted.
 func (s *soak) waiting() bool { return !s.ended && !s.l.draining && s.e.Queued(s.fd) > 0 }
-
-// enginetestPeer finds the peer of a connection.
-func enginetestPeer(s *soak, p reactor.Peer[frame]) *enginetest.Peer {
-	return s.e.PeerOf(p.Remote)
-}
 
 // look checks what is true at any time.
 func (s *soak) look(a *actor) {
@@ -439,19 +446,30 @@ func TestScriptedSoak(t *testing.T) {
 		until = until.Add(long)
 		first = uint64(until.UnixNano()) >> 8 << 8
 	}
-	seed := first + 1
+	seed, overflows := first+1, uint64(0)
+	loops := map[int]int{}
 	for ; seed <= first+uint64(n) || time.Now().Before(until); seed++ {
-		if !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) { runSoak(t, seed) }) {
+		if !t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
+			r := runSoak(t, seed)
+			loops[r.loops]++
+			overflows += r.overflows
+		}) {
 			t.Fatalf("replay with PROTORING_SEED=%d", seed)
 		}
 	}
-	t.Logf("%d runs", seed-first-1)
+	t.Logf("%d runs with one loop, %d with two, %d overflows", loops[1], loops[2], overflows)
+	require.Positive(t, overflows)
 }
 
+// Runs of one loop and of two are functions of their seeds.
 func TestScriptedReplay(t *testing.T) {
-	for seed := range uint64(3) {
-		a, b := runSoak(t, seed+1), runSoak(t, seed+1)
-		require.Equal(t, a, b, "seed %d", seed+1)
-		require.NotEqual(t, a, runSoak(t, seed+1001))
+	loops := map[int]int{}
+	for seed := uint64(1); seed <= 8; seed++ {
+		a, b := runSoak(t, seed), runSoak(t, seed)
+		require.Equal(t, a, b, "seed %d", seed)
+		require.NotEqual(t, a.trace, runSoak(t, seed+1000).trace)
+		loops[a.loops]++
 	}
+	require.Positive(t, loops[1])
+	require.Positive(t, loops[2])
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"net"
 	"runtime/debug"
 	"slices"
 	"strconv"
@@ -65,6 +66,7 @@ func TestSenders(t *testing.T) {
 				targets = append(targets, sub)
 				return sub
 			})
+			x.speak = func(c *client) { c.say("drain"); c.end(); c.Close() }
 			stop := make(chan struct{})
 			var sending, clients sync.WaitGroup
 			for g := range senders {
@@ -169,9 +171,7 @@ func TestSenderWakes(t *testing.T) {
 // that is gone reaches nobody, though its slot has another.
 func TestSender(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
-		x := build(t, s)
-		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{MaxQueuedOutboundMessages: 4, MaxOutbound: 64 << 10})
-		x.serve()
+		x := startKits(t, s, server.ListenConfig{MaxQueuedOutboundMessages: 4, MaxOutbound: 64 << 10})
 		c := x.dialWith(slow())
 		c.say("send %d", 8<<20)
 		k := x.book.last(1)
@@ -241,11 +241,10 @@ func TestAnswerAfterHalfClose(t *testing.T) {
 		x := build(t, s)
 		listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(p peer) *patient { return &patient{x.book.kit(p)} })
 		x.serve()
-		clients := make([]*client, 2*s.Loops)
-		for i := range clients {
-			clients[i] = x.dial()
-			clients[i].say("later answer %d", i)
-			clients[i].halfClose()
+		clients := x.spread(2*s.Loops, &net.Dialer{})
+		for i, c := range clients {
+			c.say("later answer %d", i)
+			c.halfClose()
 		}
 		until(t, func() bool { return x.book.gate.waiting() == len(clients) }, "all questions")
 		x.book.gate.open()
@@ -286,6 +285,7 @@ func TestF1KeptViewIsSeen(t *testing.T) {
 	}
 	each(t, func(t *testing.T, s setup) {
 		x := startAs(t, s, server.ListenConfig{}, func(peer) *keeper { return &keeper{} })
+		x.speak = func(c *client) { c.say("kept once") } // to which there is no answer
 		messages := uint64(0)
 		say := func(c *client, text string) { // and wait until it has been handled
 			c.say("%s", text)
@@ -324,9 +324,12 @@ func TestOnOutbound(t *testing.T) {
 	over(t, engines(), func(t *testing.T, s setup) {
 		senders := make(chan *reactor.Sender[frame], 1)
 		x := startAs(t, s, server.ListenConfig{}, func(p peer) batcher { senders <- p.Sender; return batcher{} })
-		c := x.dial()
-		require.NoError(t, (<-senders).Send(frame("one\n"), frame("two\n")))
-		require.Equal(t, "> one", c.line())
-		require.Equal(t, "> two", c.line())
+		x.count = func(s *server.Stats) uint64 { return s.Sends } // of what comes from elsewhere
+		x.speak = func(c *client) {
+			require.NoError(t, (<-senders).Send(frame("one\n"), frame("two\n")))
+			require.Equal(t, "> one", c.line())
+			require.Equal(t, "> two", c.line())
+		}
+		x.speak(x.dial())
 	})
 }

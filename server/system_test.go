@@ -67,6 +67,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 		allocs := int(after.Mallocs-before.Mallocs) - int(idle)
 		t.Logf("%d allocations for %d messages", allocs, messages)
 		require.Less(t, allocs, 100, "more than the collector and the scheduler take now and then")
+		c.allServed()
 	})
 }
 
@@ -124,14 +125,7 @@ func TestStatsAgreeWithStrace(t *testing.T) {
 	t.Run("io_uring", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "counts")
 		c := spawn(t, plan{Setup: setup{Engine: server.EngineURing, Loops: 2}, Echo: true}, strace, "-f", "-c", "-e", "trace=io_uring_enter", "-o", file)
-		clients := []*client{c.dial(), c.dial(), c.dial(), c.dial()}
-		rounds(t, clients, fewer(4000, 1000))
-		for _, cl := range clients {
-			cl.Close()
-		}
-		rep := c.finish()
-		b, err := os.ReadFile(file)
-		require.NoError(t, err)
+		rep, b := traced(t, c, fewer(4000, 1000), file)
 		// % time, seconds, usecs/call, calls, errors if there were any, name
 		m := regexp.MustCompile(`(?m)^ *[\d.]+ +[\d.]+ +\d+ +(\d+) .*io_uring_enter$`).FindSubmatch(b)
 		require.NotNil(t, m, "%s", b)
@@ -140,14 +134,7 @@ func TestStatsAgreeWithStrace(t *testing.T) {
 	t.Run("epoll", func(t *testing.T) { // by descriptor: Go's own poller calls epoll_pwait too
 		file := filepath.Join(t.TempDir(), "trace")
 		c := spawn(t, plan{Setup: setup{Engine: server.EngineEpoll, Loops: 2}, Echo: true}, strace, "-f", "-e", "trace=epoll_wait,epoll_pwait,recvfrom,sendto", "-e", "signal=none", "-o", file)
-		clients := []*client{c.dial(), c.dial(), c.dial(), c.dial()}
-		rounds(t, clients, fewer(2000, 500))
-		for _, cl := range clients {
-			cl.Close()
-		}
-		rep := c.finish()
-		b, err := os.ReadFile(file)
-		require.NoError(t, err)
+		rep, b := traced(t, c, fewer(2000, 500), file)
 		waits, sends := map[string]int{}, 0
 		for _, m := range regexp.MustCompile(`(?m)^\d+ +(epoll_wait|epoll_pwait|sendto)\((\d+),(.*)$`).FindAllSubmatch(b, -1) {
 			if string(m[1]) == "sendto" {
@@ -170,6 +157,20 @@ func TestStatsAgreeWithStrace(t *testing.T) {
 		agree(t, strconv.Itoa(total), rep.Stats.Enters)
 		agree(t, strconv.Itoa(sends), rep.Stats.Sends)
 	})
+}
+
+// traced gives a child something to do, and returns its last word and what strace has written.
+func traced(t *testing.T, c *child, count int, file string) (*report, []byte) {
+	t.Helper()
+	clients := []*client{c.dial(), c.dial(), c.dial(), c.dial()}
+	rounds(t, clients, count)
+	for _, cl := range clients {
+		cl.Close()
+	}
+	rep := c.finish()
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	return rep, b
 }
 
 func agree(t *testing.T, outside string, inside uint64) {

@@ -39,9 +39,7 @@ func TestIdleTimeout(t *testing.T) {
 // Traffic in either direction keeps a connection. How long it is kept is measured by that of another.
 func TestIdleTimeoutAndTraffic(t *testing.T) {
 	over(t, engines(), func(t *testing.T, s setup) {
-		x := build(t, s)
-		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{IdleTimeout: 500 * time.Millisecond})
-		x.serve()
+		x := startKits(t, s, server.ListenConfig{IdleTimeout: 500 * time.Millisecond})
 		in := x.dial()
 		in.echo("hello")
 		out := x.dial()
@@ -74,9 +72,7 @@ func TestIdleTimeoutAndTraffic(t *testing.T) {
 // A peer that takes nothing of its output is closed; what was not sent is told. One that takes it slowly is not.
 func TestWriteTimeout(t *testing.T) {
 	over(t, append(kinds(), engines()...), func(t *testing.T, s setup) {
-		x := build(t, s)
-		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{WriteTimeout: 100 * time.Millisecond, SendBuffer: 64 << 10})
-		x.serve()
+		x := startKits(t, s, server.ListenConfig{WriteTimeout: 100 * time.Millisecond, SendBuffer: 64 << 10})
 		const size = 16 << 20
 		stuck := x.dialWith(slow())
 		stuck.say("send %d", size)
@@ -94,9 +90,7 @@ func TestWriteTimeout(t *testing.T) {
 
 func TestWriteTimeoutAndProgress(t *testing.T) {
 	over(t, engines(), func(t *testing.T, s setup) {
-		x := build(t, s)
-		x.listen("tcp", "127.0.0.1:0", server.ListenConfig{WriteTimeout: 400 * time.Millisecond, SendBuffer: 64 << 10})
-		x.serve()
+		x := startKits(t, s, server.ListenConfig{WriteTimeout: 400 * time.Millisecond, SendBuffer: 64 << 10})
 		const size, step = 8 << 20, 128 << 10
 		taking := x.dialWith(slow())
 		taking.say("send %d", size)

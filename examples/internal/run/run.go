@@ -65,6 +65,7 @@ func (e Example) run(args []string, stderr io.Writer) int {
 		cfg.CPUs, err = parseCPUs(s)
 		return err
 	})
+	fs.DurationVar(&cfg.Spin, "spin", 0, "let a loop without work look for it for so long before it sleeps; 0: the default, negative: never")
 	if e.Flags != nil {
 		e.Flags(fs)
 	}

@@ -4,7 +4,6 @@ import "net"
 
 // A socket is the server's side of a connection, or a listening one.
 type socket struct {
-	engine   *Engine
 	fd       int // -1 before it is accepted, and after it is closed
 	listener bool
 	queue    []*socket // that wait to be accepted
@@ -36,38 +35,38 @@ type Peer struct {
 }
 
 // Listen returns a listening descriptor.
-func (e *Engine) Listen() int {
-	s := &socket{engine: e, listener: true}
-	e.admit(s)
+func (k *kernel) Listen() int {
+	s := &socket{listener: true}
+	k.admit(s)
 	return s.fd
 }
 
 // admit gives a socket a descriptor.
-func (e *Engine) admit(s *socket) {
-	e.open++
-	if n := len(e.freed); n > 0 {
-		s.fd, e.freed = e.freed[n-1], e.freed[:n-1]
-		e.socks[s.fd-firstFD] = s
+func (k *kernel) admit(s *socket) {
+	k.open++
+	if n := len(k.freed); n > 0 {
+		s.fd, k.freed = k.freed[n-1], k.freed[:n-1]
+		k.socks[s.fd-firstFD] = s
 		return
 	}
-	s.fd = firstFD + len(e.socks)
-	e.socks = append(e.socks, s)
+	s.fd = firstFD + len(k.socks)
+	k.socks = append(k.socks, s)
 }
 
 // Dial connects to a listening descriptor, and returns nil when it is closed.
-func (e *Engine) Dial(fd int) *Peer {
-	if e.socks[fd-firstFD] == nil || !e.socks[fd-firstFD].listener {
+func (k *kernel) Dial(fd int) *Peer {
+	if k.socks[fd-firstFD] == nil || !k.socks[fd-firstFD].listener {
 		return nil
 	}
-	s := &socket{engine: e, fd: -1}
+	s := &socket{fd: -1}
 	s.peer.s = s
-	l := e.socks[fd-firstFD]
+	l := k.socks[fd-firstFD]
 	l.queue = append(l.queue, s)
 	return &s.peer
 }
 
 // Queued returns the number of connections that wait to be accepted.
-func (e *Engine) Queued(fd int) int { return len(e.socks[fd-firstFD].queue) }
+func (k *kernel) Queued(fd int) int { return len(k.socks[fd-firstFD].queue) }
 
 func (s *socket) room() int {
 	w := s.peer.Window
@@ -136,6 +135,6 @@ func (p *Peer) WasReset() bool { return p.s.reset }
 func (p *Peer) Closed() bool { return p.s.closed }
 
 // PeerOf returns the peer whose address Names gave, while the connection is open.
-func (e *Engine) PeerOf(remote net.Addr) *Peer {
-	return &e.sock(remote.(*net.TCPAddr).Port, "look").peer
+func (k *kernel) PeerOf(remote net.Addr) *Peer {
+	return &k.sock(remote.(*net.TCPAddr).Port, "look").peer
 }
