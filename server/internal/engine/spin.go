@@ -25,7 +25,8 @@ type spinner struct {
 	until  int    // sleeps until the next trial
 	pause  int    // sleeps between trials, doubled by each failure
 	spins  uint64
-	nivcsw int64 // involuntary context switches of this thread, when last looked at
+	nivcsw int64                 // involuntary context switches of this thread, when last looked at
+	pushed func() (int64, error) // these, in tests
 }
 
 const (
@@ -113,11 +114,18 @@ func (s *spinner) rest() {
 
 // crowded says whether this thread was pushed off its CPU so many times since it was last asked: then others have need of it.
 func (s *spinner) crowded(times int64) bool {
-	var ru unix.Rusage
-	if err := unix.Getrusage(unix.RUSAGE_THREAD, &ru); err != nil {
-		return true
+	count := involuntarySwitches
+	if s.pushed != nil {
+		count = s.pushed
 	}
-	pushed := ru.Nivcsw - s.nivcsw
-	s.nivcsw = ru.Nivcsw
-	return pushed >= times
+	now, err := count()
+	before := s.nivcsw
+	s.nivcsw = now
+	return err != nil || now-before >= times
+}
+
+func involuntarySwitches() (int64, error) {
+	var ru unix.Rusage
+	err := unix.Getrusage(unix.RUSAGE_THREAD, &ru)
+	return ru.Nivcsw, err
 }

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"runtime"
 	"testing"
 	"time"
 
@@ -11,7 +10,14 @@ import (
 // A spinDesk is a spinner with a clock of its own: work comes after a gap.
 type spinDesk struct {
 	spinner
-	now int64
+	now      int64
+	switches int64 // times that the thread was pushed off its CPU
+}
+
+func newSpinDesk(limit time.Duration) *spinDesk {
+	d := &spinDesk{spinner: spinner{limit: limit}}
+	d.pushed = func() (int64, error) { return d.switches, nil }
+	return d
 }
 
 // wait is one wait of a loop for work that comes after gap. It returns whether the spinner looked for it.
@@ -26,12 +32,10 @@ func (d *spinDesk) wait(gap time.Duration) (spun bool) {
 }
 
 func TestSpinner(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	const limit = 50 * time.Microsecond
 
 	t.Run("on while gaps are short", func(t *testing.T) {
-		d := &spinDesk{spinner: spinner{limit: limit}}
+		d := newSpinDesk(limit)
 		first := 0
 		for !d.wait(10 * time.Microsecond) {
 			first++
@@ -59,7 +63,7 @@ func TestSpinner(t *testing.T) {
 	})
 
 	t.Run("off while gaps are long, and rarer each time", func(t *testing.T) {
-		d := &spinDesk{spinner: spinner{limit: limit}}
+		d := newSpinDesk(limit)
 		spins := 0
 		for range 100_000 {
 			before := d.now
@@ -87,7 +91,7 @@ func TestSpinner(t *testing.T) {
 	})
 
 	t.Run("off while many connections are active", func(t *testing.T) {
-		d := &spinDesk{spinner: spinner{limit: limit}}
+		d := newSpinDesk(limit)
 		for !d.on {
 			d.wait(time.Microsecond)
 		}
@@ -108,6 +112,31 @@ func TestSpinner(t *testing.T) {
 			d.active(1)
 			d.wait(time.Microsecond)
 			require.Less(t, n, 5*spinSample)
+		}
+	})
+
+	t.Run("off while others want the CPU", func(t *testing.T) {
+		d := newSpinDesk(limit)
+		for !d.on {
+			d.wait(time.Microsecond)
+		}
+		spins := 0
+		for range 100_000 { // all find work, but the thread is pushed away all the time
+			d.switches++
+			if d.wait(time.Microsecond) {
+				spins++
+			}
+		}
+		require.Less(t, spins, 2*spinCrowd+100_000/spinFirst)
+		for n := 0; !d.on; n++ {
+			d.wait(time.Microsecond)
+			require.LessOrEqual(t, n, spinRarest+spinTrial, "and comes back")
+		}
+		for range 20 { // now and then is nothing
+			d.switches++
+			for range spinCrowd {
+				require.True(t, d.wait(time.Microsecond))
+			}
 		}
 	})
 }
