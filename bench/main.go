@@ -1,107 +1,73 @@
-// Bench puts servers under load and measures them.
+// Bench puts servers under load and measures them: `bench --help`.
 package main
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"os"
+	"os/signal"
+	"syscall"
 
-	"github.com/protoring/protoring/bench/load"
+	"github.com/protoring/protoring/bench/report"
+	"github.com/spf13/cobra"
 )
-
-const usage = `Bench puts servers under load and measures them.
-
-	bench load --proto echo --addr 127.0.0.1:9000 --conns 50 --depth 16 --size 64 --duration 5s
-	bench load --proto resp-get --addr 127.0.0.1:6379 --conns 50 --keys 10000 --json
-	bench load --help
-
-To compare servers with each other: scripts/compare --help`
 
 // Exit statuses.
 const (
-	statusOK    = 0
-	statusError = 1
-	statusUsage = 2
+	statusOK      = 0
+	statusError   = 1
+	statusUsage   = 2
+	statusInvalid = 3
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+// usageError is a wrong command line.
+type usageError struct{ error }
 
-func run(args []string) int {
-	if len(args) == 0 {
-		fmt.Fprintln(os.Stderr, usage)
-		return statusUsage
+// invalidError is a result that tells more of the generator than of the server.
+type invalidError struct{ error }
+
+func (e invalidError) Error() string {
+	return "the result is not valid: " + e.error.Error() + " (--allow-invalid takes it as it is)"
+}
+
+var writeHTML = report.WriteHTML
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	status := run(ctx, os.Args[1:])
+	stop()
+	os.Exit(status)
+}
+
+func run(ctx context.Context, args []string) int {
+	root := &cobra.Command{
+		Use:   "bench",
+		Short: "Latency benchmarks that count from when a request was due",
+		Long: `Bench puts servers under load and measures what comes of it: servers built on protoring, and any others that speak the same protocol.
+
+A request's latency counts from when it was due, each reply is checked, and a result in which the generator was the bottleneck is called
+invalid.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
 	}
-	var err error
-	switch args[0] {
-	case "load":
-		err = runLoad(args[1:])
-	case "compare":
-		err = runCompare(args[1:])
-	case "help", "-h", "-help", "--help":
-		fmt.Println(usage)
-	default:
-		fmt.Fprintf(os.Stderr, "bench: no command %q\n\n%s\n", args[0], usage)
-		return statusUsage
-	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newRunCommand(), newSweepCommand(), newCompareCommand(), newDiffCommand(), newReportCommand())
+	root.SetArgs(args)
+	cmd, err := root.ExecuteContextC(ctx)
+	var usage usageError
+	var invalid invalidError
 	switch {
-	case err == nil || errors.Is(err, flag.ErrHelp):
+	case err == nil:
 		return statusOK
-	case errors.Is(err, errUsage):
+	case errors.As(err, &usage), cmd == root:
+		fmt.Fprintf(os.Stderr, "%s: %v\nSee %s --help.\n", cmd.CommandPath(), err, cmd.CommandPath())
 		return statusUsage
 	}
-	fmt.Fprintf(os.Stderr, "bench %s: %v\n", args[0], err)
+	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	if errors.As(err, &invalid) {
+		return statusInvalid
+	}
 	return statusError
-}
-
-// errUsage is what a wrong command line is, after it was said what is wrong.
-var errUsage = errors.New("usage")
-
-// parse parses a command's flags. names are the other arguments.
-func parse(fs *flag.FlagSet, args []string) (names []string, err error) {
-	for {
-		if err := fs.Parse(args); err != nil {
-			if errors.Is(err, flag.ErrHelp) {
-				return nil, err
-			}
-			return nil, errUsage // the flag set has said why
-		}
-		if fs.NArg() == 0 {
-			return names, nil
-		}
-		names, args = append(names, fs.Arg(0)), fs.Args()[1:]
-	}
-}
-
-func runLoad(args []string) error {
-	fs := flag.NewFlagSet("bench load", flag.ContinueOnError)
-	var cfg load.Config
-	fs.StringVar(&cfg.Proto, "proto", "echo", "`protocol`: echo, resp-get, resp-set or resp-ping")
-	fs.StringVar(&cfg.Addr, "addr", "", "the server's `address`: host:port, or unix:path")
-	fs.IntVar(&cfg.Conns, "conns", 0, "connections (default 50)")
-	fs.IntVar(&cfg.Depth, "depth", 0, "requests that each connection keeps in flight (default 1)")
-	fs.IntVar(&cfg.Size, "size", 0, "`bytes` of a payload or value (default 64)")
-	fs.DurationVar(&cfg.Duration, "duration", 0, "measured time (default 5s)")
-	fs.DurationVar(&cfg.Warmup, "warmup", 0, "time before it (default 500ms; negative: none)")
-	fs.IntVar(&cfg.Keys, "keys", 0, "keys that RESP requests choose from (default 10000)")
-	fs.IntVar(&cfg.ServerPID, "server-pid", 0, "measure the CPU time of this process as well")
-	fs.BoolVar(&cfg.CountSyscalls, "count-syscalls", false, "count the server's system calls, which slows it")
-	asJSON := fs.Bool("json", false, "print JSON")
-	names, err := parse(fs, args)
-	if err != nil {
-		return err
-	}
-	if len(names) > 0 {
-		fmt.Fprintf(os.Stderr, "bench load: unexpected argument %q: see bench load --help\n", names[0])
-		return errUsage
-	}
-	result, err := load.Run(cfg)
-	if err != nil {
-		return err
-	}
-	if *asJSON {
-		return json.NewEncoder(os.Stdout).Encode(result)
-	}
-	return result.WriteText(os.Stdout)
 }

@@ -126,7 +126,7 @@ func (l *line) next() uring.CQE {
 			l.armed = true
 			l.g.Publish()
 			sqe := l.ring.SQE()
-			sqe.PrepareRecvMultishot(l.ours, l.g.ID(), 0)
+			sqe.PrepareRecvMultishot(l.ours, l.g.ID(), 0, 0)
 			sqe.UserData = 1
 		}
 		require.True(l.t, time.Now().Before(deadline), "the completion does not come")

@@ -19,7 +19,7 @@ type SQE struct {
 	UserData uint64
 	BufGroup uint16 // buf_index
 	_        uint16 // personality
-	FileIdx  int32  // splice_fd_in, file_index, addr_len
+	FileIdx  int32  // splice_fd_in, file_index, addr_len, optlen
 	Addr3    uint64
 	_        uint64
 }

@@ -124,6 +124,9 @@ func TestABIStructs(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, got, int(offset), member)
 		}
+		if got, _, err := b.member("io_uring_sqe", "optlen"); err == nil { // kernels before it have no total of a receive
+			require.Equal(t, got, int(unsafe.Offsetof(SQE{}.FileIdx)))
+		}
 		for _, member := range []string{"register_op", "sqe_op", "sqe_flags"} {
 			got, size, err := b.member("io_uring_restriction", member)
 			require.NoError(t, err)

@@ -106,7 +106,7 @@ func TestGiouringSQEs(t *testing.T) {
 	}{
 		{"accept", func(s *SQE) { s.PrepareAcceptMultishot(fd, unix.SOCK_CLOEXEC) },
 			func(s *giouring.SubmissionQueueEntry) { s.PrepareMultishotAccept(fd, 0, 0, unix.SOCK_CLOEXEC) }},
-		{"recv multishot", func(s *SQE) { s.PrepareRecvMultishot(fd, 77, 0) },
+		{"recv multishot", func(s *SQE) { s.PrepareRecvMultishot(fd, 77, 0, 0) },
 			func(s *giouring.SubmissionQueueEntry) {
 				s.PrepareRecvMultishot(fd, 0, 0, 0)
 				s.Flags, s.BufIG = giouring.SqeBufferSelect, 77

@@ -21,6 +21,7 @@ type Features struct {
 	MultishotRecv      error // SQE.PrepareRecvMultishot (6.0)
 	IncrementalBuffers error // RegisterBufRing with incremental set (6.12); kernels with bugs in it are told from good ones
 	ShotCap            error // PrepareRecvMultishot with a shotCap (6.17), with the kinds of groups that work
+	ReceiveTotal       error // PrepareRecvMultishot with a total (6.17), likewise
 	MsgRing            error // SQE.PrepareMsgRing between rings of this package (6.11)
 }
 
@@ -46,7 +47,7 @@ func (f Features) String() string {
 		err  error
 	}{
 		{"buffer rings", f.BufRing}, {"multishot accept", f.MultishotAccept}, {"multishot receive", f.MultishotRecv},
-		{"incremental buffers", f.IncrementalBuffers}, {"shot cap", f.ShotCap}, {"ring messages", f.MsgRing},
+		{"incremental buffers", f.IncrementalBuffers}, {"shot cap", f.ShotCap}, {"receive total", f.ReceiveTotal}, {"ring messages", f.MsgRing},
 	} {
 		var not *NotSupportedError
 		var setup *SetupError
@@ -74,11 +75,11 @@ func (f Features) String() string {
 func probeFeatures() Features {
 	r, err := newProbeRing()
 	if err != nil {
-		return Features{err, err, err, err, err, err}
+		return Features{err, err, err, err, err, err, err}
 	}
 	if err := r.Close(); err != nil {
 		err = &SetupError{Cause: "a ring cannot be closed", Remedy: "use the epoll engine", Err: err}
-		return Features{err, err, err, err, err, err}
+		return Features{err, err, err, err, err, err, err}
 	}
 	var f Features
 	f.BufRing = probeOne("provided buffer rings", "5.19", probeBufRing)
@@ -86,7 +87,10 @@ func probeFeatures() Features {
 	f.MultishotRecv = probeOne("multishot receive", "6.0", probeMultishotRecv)
 	f.IncrementalBuffers = probeOne("incremental buffers", "6.12", probeIncremental)
 	f.ShotCap = probeOne("a cap on each shot of a multishot receive", "6.17", func(*prober) error {
-		return probeShotCap(f.IncrementalBuffers == nil)
+		return probeKinds(f.IncrementalBuffers == nil, probeShotCap)
+	})
+	f.ReceiveTotal = probeOne("an end of a multishot receive after so many bytes", "6.17", func(*prober) error {
+		return probeKinds(f.IncrementalBuffers == nil, probeReceiveTotal)
 	})
 	f.MsgRing = probeOne("messages between rings", "6.11", probeMsgRing)
 	return f
@@ -338,274 +342,6 @@ func probeMultishotAccept(p *prober) error {
 		if c.Res < 0 || !c.More() {
 			return fmt.Errorf("connection %d gave %s", i+1, result(c))
 		}
-	}
-	return nil
-}
-
-func probeMultishotRecv(p *prober) error {
-	const size = 16
-	ours, peer, err := p.socketpair()
-	if err != nil {
-		return err
-	}
-	mem, err := p.memory(4 * size)
-	if err != nil {
-		return err
-	}
-	b, err := p.group(4, false)
-	if err != nil {
-		return err
-	}
-	for id := range 4 {
-		b.Add(uint16(id), mem[id*size:(id+1)*size])
-	}
-	b.Advance()
-	sqe := p.sqe()
-	sqe.PrepareRecvMultishot(ours, probeGroup, 0)
-	if err := p.quiet(); err != nil {
-		return err
-	}
-	for id := range 3 {
-		if err := probeSend(peer, id*size, size); err != nil {
-			return err
-		}
-		c, err := p.wait()
-		if err != nil {
-			return fmt.Errorf("receive %d: %w", id+1, err)
-		}
-		if got, ok := c.BufferID(); !ok || int(got) != id || c.Res != size || !c.More() {
-			return fmt.Errorf("receive %d gave %s", id+1, result(c))
-		}
-	}
-	if string(mem[:3*size]) != string(probeText(0, 3*size)) {
-		return errors.New("the bytes are not in the buffers")
-	}
-	if err := unix.Shutdown(peer, unix.SHUT_WR); err != nil {
-		return fmt.Errorf("shutdown: %w", err)
-	}
-	c, err := p.wait()
-	if err != nil {
-		return fmt.Errorf("end of input: %w", err)
-	}
-	if c.Res != 0 || c.More() {
-		return fmt.Errorf("end of input gave %s", result(c))
-	}
-	return nil
-}
-
-// A consumer follows what a kernel that is right does with a group of incremental buffers of one size, used in the order of their
-// IDs, and compares.
-type consumer struct {
-	mem    []byte
-	size   int // bytes of a buffer
-	id     int // of the buffer that the kernel consumes now
-	offset int // of the next piece in it
-	text   int // position of the next byte in the text
-}
-
-// piece checks one completion and returns its size, which is at most limit.
-func (s *consumer) piece(c CQE, limit int) (int, error) {
-	at := fmt.Sprintf("a piece at offset %d of buffer %d (of %d bytes)", s.offset, s.id, s.size)
-	n := int(c.Res)
-	id, ok := c.BufferID()
-	switch {
-	case n <= 0:
-		return 0, fmt.Errorf("%s: %s", at, result(c))
-	case !c.More():
-		return 0, fmt.Errorf("%s: the multishot ended: %s", at, result(c))
-	case !ok:
-		return 0, fmt.Errorf("%s: no buffer ID: %s", at, result(c))
-	case int(id) != s.id:
-		return 0, fmt.Errorf("%s: it came in buffer %d", at, id)
-	case n > s.size-s.offset || n > limit:
-		return 0, fmt.Errorf("%s: it has %d bytes", at, n)
-	case string(s.mem[s.id*s.size+s.offset:][:n]) != string(probeText(s.text, n)):
-		return 0, fmt.Errorf("%s: the bytes are not there", at)
-	}
-	s.offset += n
-	s.text += n
-	more := c.Flags&CQEBufMore != 0
-	if left := s.size - s.offset; left > 0 && !more {
-		return 0, fmt.Errorf("%s: F_BUF_MORE is absent, with %d bytes left", at, left)
-	} else if left == 0 && more {
-		return 0, fmt.Errorf("%s: F_BUF_MORE is present, and the buffer is used up", at)
-	}
-	if s.offset == s.size {
-		s.id, s.offset = s.id+1, 0
-	}
-	return n, nil
-}
-
-// message sends n bytes and takes the pieces that they arrive in, of at most limit bytes each.
-func (s *consumer) message(p *prober, peer, n, limit int) error {
-	if err := probeSend(peer, s.text, n); err != nil {
-		return err
-	}
-	for n > 0 {
-		c, err := p.wait()
-		if err != nil {
-			return fmt.Errorf("%d bytes are missing at offset %d of buffer %d: %w", n, s.offset, s.id, err)
-		}
-		got, err := s.piece(c, min(n, limit))
-		if err != nil {
-			return err
-		}
-		n -= got
-	}
-	return nil
-}
-
-// probeIncremental is the self-test that stands before incremental buffers are trusted. Kernels before 2026-03 were seen to leave
-// F_BUF_MORE out, which makes the user recycle a buffer that the kernel still writes to.
-func probeIncremental(p *prober) error {
-	const size, count = 64, 8
-	mem, err := p.memory(size * count)
-	if err != nil {
-		return err
-	}
-	b, err := p.group(count, true)
-	if err != nil {
-		return err
-	}
-	for id := range count {
-		b.Add(uint16(id), mem[id*size:(id+1)*size])
-	}
-	b.Advance()
-	s := &consumer{mem: mem, size: size}
-
-	// Two connections take turns on the same buffers.
-	var ours, peer [2]int
-	for i := range ours {
-		if ours[i], peer[i], err = p.socketpair(); err != nil {
-			return err
-		}
-		sqe := p.sqe()
-		sqe.PrepareRecvMultishot(ours[i], probeGroup, 0)
-	}
-	if err := p.quiet(); err != nil {
-		return err
-	}
-	for i, n := range []int{
-		24, 24, 16, // a buffer in three pieces, used up to its last byte
-		size,         // a whole buffer at once
-		40, 1, 40, 7, // the 40 is larger than the rest: it goes on in the next buffer
-		3 * size, // larger than two buffers
-	} {
-		if err := s.message(p, peer[i%2], n, size); err != nil {
-			return err
-		}
-	}
-
-	// The end of one connection's input must not use up what the other goes on with. 40 bytes of buffer 6 are free here.
-	if err := unix.Shutdown(peer[0], unix.SHUT_WR); err != nil {
-		return fmt.Errorf("shutdown: %w", err)
-	}
-	c, err := p.wait()
-	if err != nil {
-		return fmt.Errorf("end of input: %w", err)
-	}
-	if _, buffer := c.BufferID(); c.Res != 0 || c.More() || buffer && c.Flags&CQEBufMore == 0 {
-		return fmt.Errorf("end of input at offset %d of buffer %d: %s", s.offset, s.id, result(c))
-	}
-	if err := s.message(p, peer[1], 20, size); err != nil {
-		return fmt.Errorf("after an end of input: %w", err)
-	}
-
-	// Used up to the last buffer, the group is empty: the multishot ends, and loses nothing. Then a new buffer takes what was left.
-	if err := s.message(p, peer[1], count*size-s.text, size); err != nil {
-		return err
-	}
-	if err := probeSend(peer[1], s.text, 10); err != nil {
-		return err
-	}
-	if c, err = p.wait(); err != nil {
-		return fmt.Errorf("empty group: %w", err)
-	}
-	if c.Res != -int32(unix.ENOBUFS) || c.More() {
-		return fmt.Errorf("empty group: %s", result(c))
-	}
-	b.Add(0, mem[:size])
-	b.Advance()
-	s.id = 0
-	sqe := p.sqe()
-	sqe.PrepareRecvMultishot(ours[1], probeGroup, 0)
-	if c, err = p.wait(); err != nil {
-		return fmt.Errorf("after an empty group: %w", err)
-	}
-	if n, err := s.piece(c, 10); err != nil || n != 10 {
-		return fmt.Errorf("after an empty group: %d of 10 bytes: %w", n, err)
-	}
-	return nil
-}
-
-func probeShotCap(incremental bool) error {
-	kinds := []bool{false}
-	if incremental {
-		kinds = append(kinds, true)
-	}
-	for _, kind := range kinds {
-		if err := probeShotCapKind(kind); err != nil {
-			return fmt.Errorf("with incremental %t: %w", kind, err)
-		}
-	}
-	return nil
-}
-
-func probeShotCapKind(incremental bool) (err error) {
-	const size, count, shotCap, total = 64, 8, 16, 83 // 83 bytes are five shots and a piece
-	q, err := newProbeRing()                          // a ring, and so a group, for each kind
-	if err != nil {
-		return err
-	}
-	sub := &prober{ring: q}
-	defer func() {
-		if end := sub.close(); err == nil {
-			err = end
-		}
-	}()
-	ours, peer, err := sub.socketpair()
-	if err != nil {
-		return err
-	}
-	mem, err := sub.memory(size * count)
-	if err != nil {
-		return err
-	}
-	b, err := sub.group(count, incremental)
-	if err != nil {
-		return err
-	}
-	for id := range count {
-		b.Add(uint16(id), mem[id*size:(id+1)*size])
-	}
-	b.Advance()
-	sqe := sub.sqe()
-	sqe.PrepareRecvMultishot(ours, probeGroup, shotCap)
-	if err := sub.quiet(); err != nil {
-		return err
-	}
-	s := &consumer{mem: mem, size: size}
-	if incremental {
-		return s.message(sub, peer, total, shotCap)
-	}
-	// One plain buffer per shot.
-	if err := probeSend(peer, 0, total); err != nil {
-		return err
-	}
-	for got, shot := 0, 0; got < total; shot++ {
-		c, err := sub.wait()
-		if err != nil {
-			return fmt.Errorf("%d of %d bytes came: %w", got, total, err)
-		}
-		id, ok := c.BufferID()
-		n := int(c.Res)
-		if n <= 0 || n > shotCap || !ok || int(id) != shot || !c.More() {
-			return fmt.Errorf("shot %d of at most %d bytes gave %s", shot+1, shotCap, result(c))
-		}
-		if string(mem[shot*size:][:n]) != string(probeText(got, n)) {
-			return fmt.Errorf("shot %d: the bytes are not in the buffer", shot+1)
-		}
-		got += n
 	}
 	return nil
 }

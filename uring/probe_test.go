@@ -26,6 +26,7 @@ func TestProbe(t *testing.T) {
 		{"MultishotRecv", f.MultishotRecv, 6, 0},
 		{"MsgRing", f.MsgRing, 6, 11},
 		{"ShotCap", f.ShotCap, 6, 17},
+		{"ReceiveTotal", f.ReceiveTotal, 6, 17},
 	} {
 		if kernelIs(t, c.major, c.minor) {
 			require.NoError(t, c.err, c.name)
@@ -70,7 +71,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 			b.Add(0, mem)
 			b.Advance()
 			for range 3 { // in flight when the probe ends
-				p.sqe().PrepareRecvMultishot(ours, probeGroup, 0)
+				p.sqe().PrepareRecvMultishot(ours, probeGroup, 0, 0)
 			}
 			require.NoError(t, p.quiet())
 			return cause
@@ -127,12 +128,12 @@ func TestFeaturesString(t *testing.T) {
 		f    Features
 		want string
 	}{
-		{Features{}, "usable: buffer rings, multishot accept, multishot receive, incremental buffers, shot cap, ring messages"},
-		{Features{ShotCap: not, MsgRing: errors.New("odd")},
-			"usable: buffer rings, multishot accept, multishot receive, incremental buffers; not usable: shot cap (invalid argument), ring messages (odd)"},
-		{Features{not, not, not, not, not, not}, "usable: none; not usable: buffer rings (invalid argument), multishot accept (invalid argument), " +
-			"multishot receive (invalid argument), incremental buffers (invalid argument), shot cap (invalid argument), ring messages (invalid argument)"},
-		{Features{setup, setup, setup, setup, setup, setup}, "uring: no ring: cause (operation not permitted): remedy"},
+		{Features{}, "usable: buffer rings, multishot accept, multishot receive, incremental buffers, shot cap, receive total, ring messages"},
+		{Features{ShotCap: not, ReceiveTotal: not, MsgRing: errors.New("odd")},
+			"usable: buffer rings, multishot accept, multishot receive, incremental buffers; not usable: shot cap (invalid argument), receive total (invalid argument), ring messages (odd)"},
+		{Features{not, not, not, not, not, not, not}, "usable: none; not usable: buffer rings (invalid argument), multishot accept (invalid argument), " +
+			"multishot receive (invalid argument), incremental buffers (invalid argument), shot cap (invalid argument), receive total (invalid argument), ring messages (invalid argument)"},
+		{Features{setup, setup, setup, setup, setup, setup, setup}, "uring: no ring: cause (operation not permitted): remedy"},
 	} {
 		require.Equal(t, c.want, c.f.String())
 	}

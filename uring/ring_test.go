@@ -295,7 +295,7 @@ func TestSignals(t *testing.T) {
 		defer others.Wait()
 		defer close(stop)
 
-		arm := func() { x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, 3, 0) }, 1<<32) }
+		arm := func() { x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, 3, 0, 0) }, 1<<32) }
 		arm()
 		var nopSent, nopSeen uint64
 		var text []byte
@@ -675,7 +675,7 @@ func TestNoAllocations(t *testing.T) {
 			b.Add(uint16(id), mem[id*16:][:16])
 		}
 		b.Advance()
-		x.SQE().PrepareRecvMultishot(ours, 0, 0)
+		x.SQE().PrepareRecvMultishot(ours, 0, 0, 0)
 		g, err := NewGather()
 		require.NoError(x, err)
 		text := []byte("message")

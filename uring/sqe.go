@@ -16,10 +16,11 @@ func (s *SQE) PrepareAcceptMultishot(fd int, flags uint32) {
 }
 
 // PrepareRecvMultishot prepares to receive into buffers of a group, one completion each (Linux 6.0). shotCap is the most
-// bytes of one completion; zero for the size of the buffer. Other values need Features.ShotCap.
-func (s *SQE) PrepareRecvMultishot(fd int, group uint16, shotCap int) {
+// bytes of one completion; zero for the size of the buffer. Other values need Features.ShotCap. When total bytes have come, or some more
+// with the last shot, the operation ends; zero for no such end. Other values need Features.ReceiveTotal.
+func (s *SQE) PrepareRecvMultishot(fd int, group uint16, shotCap, total int) {
 	s.Opcode, s.Fd, s.IoPrio, s.Flags = OpRecv, int32(fd), recvMultishot, SQEBufferSelect
-	s.BufGroup, s.Len = group, uint32(shotCap)
+	s.BufGroup, s.Len, s.FileIdx = group, uint32(shotCap), int32(total)
 }
 
 // PrepareRecv prepares one receive into a buffer of a group.

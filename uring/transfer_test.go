@@ -39,7 +39,7 @@ func TestRecvMultishot(t *testing.T) {
 	onRing(t, Options{}, func(x *rig) {
 		ours, peer := socketpair(x, unix.SOCK_STREAM)
 		b, mem := x.group(8, 16, 100, false)
-		x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0) }, 1)
+		x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0, 0) }, 1)
 		x.none()
 		text := probeText(0, 40)
 		write(x, peer, text[:10])
@@ -81,7 +81,7 @@ func TestRecvIncremental(t *testing.T) {
 		b, mem := x.group(4, size, 0, true)
 		for i := range ours {
 			ours[i], peer[i] = socketpair(x, unix.SOCK_STREAM)
-			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours[i], b.Group(), 0) }, uint64(i))
+			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours[i], b.Group(), 0, 0) }, uint64(i))
 		}
 		x.none()
 		at := 0
@@ -113,7 +113,7 @@ func TestRecvIncremental(t *testing.T) {
 		require.False(x, c.More())
 		b.Add(2, mem[2*size:3*size])
 		b.Advance()
-		x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours[0], b.Group(), 0) }, 0)
+		x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours[0], b.Group(), 0, 0) }, 0)
 		c = x.next()
 		id, _ := c.BufferID()
 		require.EqualValues(x, 2, id)
@@ -151,7 +151,7 @@ func TestRecvShotCap(t *testing.T) {
 		onRing(t, Options{}, func(x *rig) {
 			ours, peer := socketpair(x, unix.SOCK_STREAM)
 			b, _ := x.group(16, 64, 0, incremental)
-			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 10) }, 1)
+			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 10, 0) }, 1)
 			x.none()
 			write(x, peer, probeText(0, 95))
 			for got := 0; got < 95; {
@@ -168,6 +168,34 @@ func TestRecvShotCap(t *testing.T) {
 	}
 }
 
+func TestRecvTotal(t *testing.T) {
+	f := Probe()
+	requireFeature(t, f.ReceiveTotal)
+	for _, incremental := range []bool{false, true} {
+		if incremental && f.IncrementalBuffers != nil {
+			continue
+		}
+		onRing(t, Options{}, func(x *rig) {
+			ours, peer := socketpair(x, unix.SOCK_STREAM)
+			b, _ := x.group(16, 64, 0, incremental)
+			write(x, peer, probeText(0, 95))
+			for _, want := range []int{60, 35} { // the first operation ends with a whole shot; the second lives on when all has come
+				x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 20, 50) }, 1)
+				for got := 0; got < want; {
+					c := x.next()
+					require.Positive(x, c.Res)
+					got += int(c.Res)
+					require.Equal(x, got < 50, c.More())
+				}
+				x.none()
+			}
+			x.sqe((*SQE).PrepareCancelAll, 2)
+			x.until(1)
+			require.NoError(x, b.Close())
+		})
+	}
+}
+
 func TestNoBuffers(t *testing.T) {
 	for _, incremental := range []bool{false, true} {
 		if incremental && Probe().IncrementalBuffers != nil {
@@ -176,7 +204,7 @@ func TestNoBuffers(t *testing.T) {
 		onRing(t, Options{}, func(x *rig) {
 			ours, peer := socketpair(x, unix.SOCK_STREAM)
 			b, mem := x.group(1, 8, 5, incremental)
-			arm := func() { x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0) }, 1) }
+			arm := func() { x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0, 0) }, 1) }
 			arm()
 			x.none()
 			write(x, peer, []byte("the first is longer"))
@@ -254,7 +282,7 @@ func TestBufRingWraps(t *testing.T) {
 			add()
 		}
 		b.Advance()
-		x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, 2, 0) }, 1)
+		x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, 2, 0, 0) }, 1)
 		x.none()
 		text := make([]byte, (entries-1)*size) // one buffer stays: an empty group would end the multishot
 		for seen := 0; seen < total; {
@@ -472,7 +500,7 @@ func TestCancel(t *testing.T) {
 		ours, peer := socketpair(x, unix.SOCK_STREAM)
 		b, mem := x.group(2, 16, 0, false)
 		recv := func(userData uint64) {
-			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0) }, userData)
+			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0, 0) }, userData)
 		}
 		results := func(n int) map[uint64]unix.Errno {
 			m := map[uint64]unix.Errno{}
@@ -538,7 +566,7 @@ func TestBufMoreFlag(t *testing.T) {
 		onRing(t, Options{}, func(x *rig) {
 			ours, peer := socketpair(x, unix.SOCK_STREAM)
 			b, _ := x.group(2, 64, 0, incremental)
-			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0) }, 1)
+			x.sqe(func(s *SQE) { s.PrepareRecvMultishot(ours, b.Group(), 0, 0) }, 1)
 			x.none()
 			write(x, peer, []byte("piece"))
 			c := x.next()

@@ -8,27 +8,55 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/protoring/protoring/bench/load"
+	"github.com/protoring/protoring/bench/result"
 )
 
-// checkName stands for the same server under a load that is not ours: Redis' own, as a check of the generator.
-const checkName = "redis-benchmark"
+// redisBenchmark is Redis' own generator: a check of this one.
+const redisBenchmark = "redis-benchmark"
 
-// checkRate is the number of requests per second that the check's amount of work is made for.
-const checkRate = 100_000
+// Mixes that it knows.
+const (
+	onlyGets = "1:0"
+	onlySets = "0:1"
+)
 
-// redisBenchmark runs Redis' own generator. It has no way to say how long, so it gets about as many requests as the case needs.
-func (r *run) redisBenchmark(ctx context.Context, c Case, p *process) (*load.Result, error) {
+const (
+	// checkRate is the number of requests per second that the check's amount of work is made for, at a depth of 1. Beyond a depth of
+	// checkDepth a server is no faster.
+	checkRate  = 100_000
+	checkDepth = 8
+)
+
+// redisBenchmark puts a server under Redis' own load. It cannot be told how long to run, so it gets about as many requests as the case needs.
+func (r *run) redisBenchmark(ctx context.Context, c Case, p *process) (*measurement, error) {
+	l := c.Load
+	fill(&l.Conns, 50)
+	fill(&l.Depth, 1)
+	fill(&l.Size, 64)
+	fill(&l.Keys, 10_000)
 	if _, err := r.load(ctx, c, p, false); err != nil { // the keys are there now, and the server is warm
 		return nil, err
 	}
-	n := int(checkRate * r.cfg.Duration.Seconds() * float64(min(c.Depth, 8)))
-	out, err := r.output(ctx, []string{"redis-benchmark", "-h", host, "-p", p.port, "-t", strings.TrimPrefix(c.Proto, "resp-"),
-		"-c", fmt.Sprint(c.Conns), "-P", fmt.Sprint(c.Depth), "-d", fmt.Sprint(c.Size), "-n", fmt.Sprint(n), "-r", "10000", "--csv"})
+	test := "get"
+	if l.Mix == onlySets {
+		test = "set"
+	}
+	n := int(checkRate * r.cfg.Duration.Seconds() * float64(min(l.Depth, checkDepth)))
+	out, err := r.output(ctx, []string{redisBenchmark, "-h", host, "-p", p.port, "-t", test, "-c", strconv.Itoa(l.Conns),
+		"-P", strconv.Itoa(l.Depth), "-d", strconv.Itoa(l.Size), "-n", strconv.Itoa(n), "-r", strconv.Itoa(l.Keys), "--csv"})
 	if err != nil {
 		return nil, err
 	}
-	rows, err := csv.NewReader(strings.NewReader(string(out))).ReadAll()
+	round, err := parseCheck(string(out), int64(n))
+	if err != nil {
+		return nil, err
+	}
+	return &measurement{round: round}, nil
+}
+
+// parseCheck reads the two lines, names and numbers, that redis-benchmark prints.
+func parseCheck(text string, ops int64) (*result.Round, error) {
+	rows, err := csv.NewReader(strings.NewReader(text)).ReadAll()
 	if err != nil {
 		return nil, fmt.Errorf("redis-benchmark's output: %w", err)
 	}
@@ -47,10 +75,13 @@ func (r *run) redisBenchmark(ctx context.Context, c Case, p *process) (*load.Res
 		return 0
 	}
 	const nanos = 1e6 // of a millisecond
-	result := &load.Result{Version: load.Version, Ops: int64(n), OpsPerSec: number("rps")}
-	result.Latency = load.Latency{
-		Mean: nanos * number("avg_latency_ms"), P50: int64(nanos * number("p50_latency_ms")),
-		P99: int64(nanos * number("p99_latency_ms")), Max: int64(nanos * number("max_latency_ms")),
+	round := &result.Round{Ops: ops, Achieved: number("rps")}
+	if round.Achieved > 0 {
+		round.Seconds = float64(ops) / round.Achieved
 	}
-	return result, err
+	round.Latency = result.Latency{
+		Count: ops, Mean: nanos * number("avg_latency_ms"), Min: int64(nanos * number("min_latency_ms")),
+		P50: int64(nanos * number("p50_latency_ms")), P99: int64(nanos * number("p99_latency_ms")), Max: int64(nanos * number("max_latency_ms")),
+	}
+	return round, err
 }

@@ -1,28 +1,29 @@
 package compare
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
 )
 
 const (
-	host      = "127.0.0.1"
-	startTime = 10 * time.Second // for a server to listen
-	stopTime  = 3 * time.Second  // for a process to end by itself after SIGTERM
-	pollStep  = 10 * time.Millisecond
-	logTail   = 2 << 10 // bytes of a server's log that an error shows
+	host     = "127.0.0.1"
+	stopTime = 3 * time.Second // for a process to end by itself after SIGTERM
+	pollStep = 10 * time.Millisecond
+	logTail  = 512 // bytes of a log that an error shows
 )
 
-// pinned is the command line that runs another one on one CPU.
-func pinned(cpu int, argv []string) []string {
-	return append([]string{"taskset", "-c", fmt.Sprint(cpu)}, argv...)
+// pinned is the command line that runs another one on some CPUs.
+func pinned(cpus string, argv []string) []string {
+	return append([]string{"taskset", "-c", cpus}, argv...)
 }
 
 // command makes a process that ends when ctx is done, and with this one in any case.
@@ -30,8 +31,8 @@ func command(ctx context.Context, argv []string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTime
-	// Its own process group: ^C is for this process, which ends what it has started. Pdeathsig is the thread's that starts it: main
-	// is locked to its thread.
+	// Its own process group: ^C is for this process, which ends what it has started. Pdeathsig is the thread's that starts it: Run is
+	// locked to its thread.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return cmd
 }
@@ -41,32 +42,45 @@ type process struct {
 	cmd  *exec.Cmd
 	addr string
 	port string
-	log  bytes.Buffer
+	log  *os.File
 	done chan error
 }
 
-// startServer starts a server of the table on a free port, and waits until it listens.
-func (r *run) startServer(ctx context.Context, name string) (*process, error) {
-	port, err := freePort()
+// A startError is of a server that does not come so far as to listen.
+type startError struct{ error }
+
+// startServer starts a server, and waits until it listens.
+func (r *run) startServer(ctx context.Context, n string) (*process, error) {
+	srv := r.cfg.Spec.Servers[n]
+	port := strconv.Itoa(srv.Port)
+	var err error
+	if srv.Port == 0 {
+		if port, err = freePort(); err != nil {
+			return nil, err
+		}
+	}
+	argv, err := r.argv(srv.Run, port)
 	if err != nil {
 		return nil, err
 	}
-	line := strings.NewReplacer("BIN", r.cfg.Bin, "HOST", host, "PORT", port).Replace(commands[name])
-	argv := strings.Fields(line)
-	for i := range argv {
-		if argv[i] == "''" {
-			argv[i] = ""
-		}
-	}
 	p := &process{addr: net.JoinHostPort(host, port), port: port, done: make(chan error, 1)}
-	p.cmd = command(ctx, pinned(r.cfg.ServerCPU, argv))
+	if c, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
+		_ = c.Close()
+		return nil, startError{fmt.Errorf("it wants to listen at %s, where another program does", p.addr)}
+	}
+	// Its log is a file: one who reads a pipe would need CPU time that is the load's.
+	if p.log, err = os.CreateTemp(r.dir, "log-"); err != nil {
+		return nil, err
+	}
+	p.cmd = command(ctx, pinned(strconv.Itoa(r.cfg.ServerCPU), argv))
 	p.cmd.Dir = r.dir
-	p.cmd.Stdout, p.cmd.Stderr = &p.log, &p.log
+	p.cmd.Stdout, p.cmd.Stderr = p.log, p.log
 	if err := p.cmd.Start(); err != nil {
-		return nil, fmt.Errorf("start %s: %w", name, err)
+		p.dropLog()
+		return nil, fmt.Errorf("start it: %w", err)
 	}
 	go func() { p.done <- p.cmd.Wait() }()
-	for deadline := time.Now().Add(startTime); ; {
+	for deadline := time.Now().Add(r.cfg.StartTime); ; {
 		c, err := net.DialTimeout("tcp", p.addr, time.Second)
 		if err == nil {
 			return p, c.Close()
@@ -74,28 +88,64 @@ func (r *run) startServer(ctx context.Context, name string) (*process, error) {
 		select {
 		case err := <-p.done:
 			p.done <- err
+			err = startError{fmt.Errorf("it ended at once: %s", p.explain(err))}
 			_ = p.stop()
-			return nil, fmt.Errorf("%s ended at once: %w: %s", name, err, p.tail())
+			return nil, err
 		case <-ctx.Done():
 			_ = p.stop()
 			return nil, ctx.Err()
 		case <-time.After(pollStep):
 		}
 		if time.Now().After(deadline) {
+			err := startError{fmt.Errorf("it does not listen at %s after %v%s", p.addr, r.cfg.StartTime, p.tail())}
 			_ = p.stop()
-			return nil, fmt.Errorf("%s does not listen on %s after %v: %s", name, p.addr, startTime, p.tail())
+			return nil, err
 		}
 	}
 }
 
-// tail is the end of the server's log. The process has ended, so nobody writes to it.
+// explain says how the process has ended.
+func (p *process) explain(err error) string {
+	how := "with success"
+	if err != nil {
+		how = err.Error()
+	}
+	return how + p.tail()
+}
+
+// ended returns how the process has ended, or nothing if it runs.
+func (p *process) ended() string {
+	select {
+	case err := <-p.done:
+		p.done <- err
+		return p.explain(err)
+	default:
+		return ""
+	}
+}
+
+// tail is the end of the server's log, in words that can follow others.
 func (p *process) tail() string {
-	b := bytes.TrimSpace(p.log.Bytes())
-	return string(b[max(0, len(b)-logTail):])
+	size, err := p.log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return ""
+	}
+	b := make([]byte, min(size, logTail))
+	n, _ := p.log.ReadAt(b, size-int64(len(b)))
+	if text := strings.Join(strings.Fields(string(b[:n])), " "); text != "" {
+		return " (its log ends with: " + text + ")"
+	}
+	return ""
+}
+
+func (p *process) dropLog() {
+	_ = os.Remove(p.log.Name())
+	_ = p.log.Close()
 }
 
 // stop ends the process and waits for it.
 func (p *process) stop() error {
+	defer p.dropLog()
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails when it has ended
 	select {
 	case err := <-p.done:
@@ -111,25 +161,6 @@ func (p *process) stop() error {
 	err := <-p.done
 	p.done <- err
 	return nil
-}
-
-// output runs a command on the load's CPU and returns what it prints.
-func (r *run) output(ctx context.Context, argv []string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.patience())
-	defer cancel()
-	cmd := command(ctx, pinned(r.cfg.LoadCPU, argv))
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		if ctx.Err() != nil {
-			return nil, fmt.Errorf("%s: %w", argv[0], ctx.Err())
-		}
-		if text := strings.TrimSpace(errs.String()); text != "" {
-			return nil, errors.New(text)
-		}
-		return nil, fmt.Errorf("%s: %w", argv[0], err)
-	}
-	return out.Bytes(), nil
 }
 
 func freePort() (string, error) {

@@ -1,4 +1,7 @@
-// The peer gnet is echo on gnet, written as that project's own benchmarks are.
+// The peer gnet is echo on gnet, written as that project's own examples are. Its benchmarks are built with other flags than Go's own, and so
+// should this be:
+//
+//	go build -tags poll_opt -gcflags=-l=4 .
 package main
 
 import (

@@ -63,7 +63,8 @@ var ErrLost = errors.New("engine: the kernel has lost a completion")
 type Engine interface {
 	// Accept accepts connections until an error.
 	Accept(t Token, fd int)
-	// Receive receives until an error or the peer's end. ENOBUFS says that the engine's memory was taken: the loop arms the
+	// Receive receives until an error, the peer's end, or as many bytes as the engine finds enough: then the last completion with
+	// bytes has no More, and the loop arms the receive again when it wants to. ENOBUFS says that the engine's memory was taken: the loop arms the
 	// receive again, not more of them than Buffers says.
 	Receive(t Token, fd int)
 	// Send sends the segments in order. It may send less. There is one send for a descriptor at a time.

@@ -1,0 +1,96 @@
+package result_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/protoring/protoring/bench/result"
+	"github.com/stretchr/testify/require"
+)
+
+func TestSpreadOf(t *testing.T) {
+	require.Equal(t, result.Spread{}, result.SpreadOf(nil))
+	require.Equal(t, result.Spread{N: 3, Median: 2, Least: 1, Greatest: 7}, result.SpreadOf([]float64{7, 1, 2}))
+	require.Equal(t, result.Spread{N: 4, Median: 2.5, Least: 1, Greatest: 7}, result.SpreadOf([]float64{7, 1, 2, 3}))
+	require.Equal(t, "2.00 [1.00–7.00]", result.SpreadOf([]float64{7, 1, 2}).Ratio())
+}
+
+func cost(micros ...float64) (rounds []*result.Round) {
+	for _, v := range micros {
+		rounds = append(rounds, &result.Round{Server: &result.Server{CPUPerOp: v}})
+	}
+	return rounds
+}
+
+// TestRatioWithinRounds holds ratios to their own round: across rounds these would be anything.
+func TestRatioWithinRounds(t *testing.T) {
+	c := result.Case{Reference: "theirs", Series: []result.Series{
+		{Name: "ours", Rounds: cost(1, 10, 4)}, {Name: "theirs", Rounds: cost(2, 20, 8)}, {Name: "short", Rounds: cost(1)}, {Name: "unknown", Rounds: []*result.Round{{}}},
+	}}
+	require.Equal(t, result.Spread{N: 3, Median: 0.5, Least: 0.5, Greatest: 0.5}, c.Ratio(&c.Series[0], result.CPUPerOp))
+	require.Zero(t, c.Ratio(&c.Series[1], result.CPUPerOp), "the reference has none to itself")
+	require.Equal(t, 1, c.Ratio(&c.Series[2], result.CPUPerOp).N)
+	require.Zero(t, c.Ratio(&c.Series[3], result.CPUPerOp), "what was not measured is no ratio")
+	c.Reference = "gone"
+	require.Zero(t, c.Ratio(&c.Series[0], result.CPUPerOp))
+}
+
+// TestMergedIsNotAveraged has two rounds whose mean of p99 is far from the p99 of both.
+func TestMergedIsNotAveraged(t *testing.T) {
+	s := result.Series{}
+	for _, tail := range []time.Duration{time.Millisecond, time.Second} {
+		h := result.NewHistogram()
+		for i := range 1000 {
+			v := time.Millisecond
+			if i < 15 {
+				v = tail
+			}
+			result.Record(h, int64(v))
+		}
+		s.Rounds = append(s.Rounds, &result.Round{Latency: result.Of(h)})
+	}
+	l, exact, err := s.Merged()
+	require.NoError(t, err)
+	require.True(t, exact)
+	require.EqualValues(t, 2000, l.Count)
+	require.InEpsilon(t, float64(time.Millisecond), float64(l.P99), 0.01, "15 of 2000 are beyond")
+	require.InEpsilon(t, float64(time.Second), float64(l.P999), 0.01)
+
+	s.Rounds[1].Latency = result.Latency{P50: 3e6, P99: 5e6}
+	l, exact, err = s.Merged()
+	require.NoError(t, err)
+	require.False(t, exact, "a round has no histogram")
+	require.InEpsilon(t, 2e6, float64(l.P50), 0.01)
+	s.Rounds[1].Latency.Encoded = "nonsense"
+	_, _, err = s.Merged()
+	require.Error(t, err)
+}
+
+func TestRemarks(t *testing.T) {
+	c := result.Case{Series: []result.Series{
+		{Name: "a", Note: "is new", Rounds: []*result.Round{
+			{Invalid: []string{"busy for 83 % of the time"}}, {Errors: map[string]int64{"reset": 2}, Error: "boom"}, {Invalid: []string{"busy for 91 % of the time"}, Others: 0.5},
+		}},
+		{Name: "b", Skipped: "not installed"},
+	}}
+	var got []string
+	for _, m := range c.Remarks() {
+		got = append(got, m.Kind.String()+" | "+m.String())
+	}
+	require.Equal(t, []string{
+		"invalid | a: rounds 1, 3 of 3: busy for 83 % of the time", "errors | a: 2 reset; the first: boom", "not measured | b: not installed", "note | a: is new",
+		"note | Other processes were busy in 1 of the 3 measurements, with up to 0.5 cores.",
+	}, got)
+}
+
+func TestUnits(t *testing.T) {
+	for v, want := range map[float64]string{0: "–", 850: "850 ns", 999.7: "1.00 µs", 12_345: "12.3 µs", 999_600: "1.00 ms", 1_204_000: "1.20 ms", 2e9: "2.00 s", 120e9: "120 s"} {
+		require.Equal(t, want, result.Nanos(v), "%v", v)
+	}
+	for v, want := range map[float64]string{0: "0", 999: "999", 1000: "1,000", 1234567.8: "1,234,568", 0.25: "0.250", -1234: "-1,234"} {
+		require.Equal(t, want, result.Count(v), "%v", v)
+	}
+	for v, want := range map[float64]string{64: "64 B", 16384: "16 KiB", 1 << 20: "1 MiB", 8_441_856: "8.1 MiB", 3 << 29: "1.5 GiB"} {
+		require.Equal(t, want, result.Size(v), "%v", v)
+	}
+}
