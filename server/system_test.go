@@ -125,7 +125,7 @@ func TestStatsAgreeWithStrace(t *testing.T) {
 	t.Run("io_uring", func(t *testing.T) {
 		file := filepath.Join(t.TempDir(), "counts")
 		c := spawn(t, plan{Setup: setup{Engine: server.EngineURing, Loops: 2}, Echo: true}, strace, "-f", "-c", "-e", "trace=io_uring_enter", "-o", file)
-		rep, b := traced(t, c, fewer(4000, 1000), file)
+		rep, b := traced(t, c, fewer(8000, 4000), file) // beside which the probes at the start, some 50 calls, are few
 		// % time, seconds, usecs/call, calls, errors if there were any, name
 		m := regexp.MustCompile(`(?m)^ *[\d.]+ +[\d.]+ +\d+ +(\d+) .*io_uring_enter$`).FindSubmatch(b)
 		require.NotNil(t, m, "%s", b)
