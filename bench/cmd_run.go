@@ -70,6 +70,9 @@ func (f *loadFlags) config() (load.Config, error) {
 		return cfg, err
 	}
 	cfg.Pin = f.pin
+	if cfg.Warmup == 0 {
+		cfg.Warmup = -1 // none, and not the default
+	}
 	_, err = cfg.Describe() // an error for what cannot be
 	return cfg, err
 }

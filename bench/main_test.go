@@ -1,0 +1,199 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/protoring/protoring/bench/result"
+	"github.com/stretchr/testify/require"
+)
+
+// asProgram makes the test binary the program.
+const asProgram = "PROTORING_BENCH_TEST"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asProgram) != "" {
+		main()
+	}
+	os.Exit(m.Run())
+}
+
+// bench runs the program, and returns its exit status and what it printed.
+func bench(t *testing.T, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	cmd := exec.Command(exe, args...)
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) {
+		require.NoError(t, err)
+	}
+	require.NotContains(t, errs.String(), "goroutine ", "a stack trace")
+	return cmd.ProcessState.ExitCode(), out.String(), errs.String()
+}
+
+// serve runs f for each connection.
+func serve(t *testing.T, f func(net.Conn)) string {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				f(c)
+			}()
+		}
+	}()
+	return l.Addr().String()
+}
+
+func echo(c net.Conn) { _, _ = io.Copy(struct{ io.Writer }{c}, struct{ io.Reader }{c}) }
+
+func TestRunSweepReportDiff(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	addr := serve(t, echo)
+	status, out, errs := bench(t, "run", "--addr", addr, "--conns", "5", "--rate", "500", "--arrival", "poisson", "--duration", "300ms", "--warmup", "50ms",
+		"--allow-invalid", "--json", file("run.json"), "--hgrm", file("run.hgrm"), "--html", file("run.html"), "--title", "A <run>")
+	require.Equal(t, statusOK, status, errs)
+	require.Contains(t, out, "A <run>")
+	require.Contains(t, out, "p99.9")
+	hgrm, err := os.ReadFile(file("run.hgrm"))
+	require.NoError(t, err)
+	require.Contains(t, string(hgrm), "1/(1-Percentile)")
+	html, err := os.ReadFile(file("run.html"))
+	require.NoError(t, err)
+	require.Contains(t, string(html), "A &lt;run&gt;")
+	r, err := result.Read(file("run.json"))
+	require.NoError(t, err)
+	require.Equal(t, result.KindRun, r.Kind)
+	require.Equal(t, 500.0, r.Cases[0].Load.Rate)
+	require.Positive(t, r.Cases[0].Series[0].Rounds[0].Ops)
+	require.NotContains(t, r.Command, string(filepath.Separator)+"main.test", "the folder of the program is nobody's business")
+
+	status, out, errs = bench(t, "run", "--addr", addr, "--duration", "200ms", "--warmup", "0s", "--allow-invalid", "--json", "-", "-q")
+	require.Equal(t, statusOK, status, errs)
+	require.NoError(t, os.WriteFile(file("closed.json"), []byte(out), 0o600))
+
+	status, out, errs = bench(t, "sweep", "--addr", addr, "--rates", "200,400", "--duration", "200ms", "--warmup", "50ms", "--allow-invalid", "--json", file("sweep.json"))
+	require.Equal(t, statusOK, status, errs)
+	require.Contains(t, out, "knee")
+	require.Contains(t, errs, "400/s offered")
+
+	status, _, errs = bench(t, "report", file("sweep.json"), file("run.json"), "--html", file("all.html"), "--title", "All")
+	require.Equal(t, statusOK, status, errs)
+	require.FileExists(t, file("all.html"))
+	status, out, errs = bench(t, "report", file("closed.json"))
+	require.Equal(t, statusOK, status, errs)
+	require.Contains(t, out, addr)
+
+	status, out, errs = bench(t, "diff", file("run.json"), file("run.json"))
+	require.Equal(t, statusOK, status, errs)
+	require.NotContains(t, out, "better")
+}
+
+// A sweep without rates looks for the highest one, and goes on until the server cannot follow.
+func TestSweepFindsItsEnd(t *testing.T) {
+	slow := func(c net.Conn) {
+		b := make([]byte, 64)
+		for {
+			if _, err := io.ReadFull(c, b); err != nil {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+			_, _ = c.Write(b)
+		}
+	}
+	name := filepath.Join(t.TempDir(), "sweep.json")
+	status, out, errs := bench(t, "sweep", "--addr", serve(t, slow), "--conns", "2", "--steps", "3", "--duration", "400ms", "--warmup", "50ms", "--allow-invalid", "--json", name)
+	require.Equal(t, statusOK, status, errs)
+	require.Contains(t, out, "knee")
+	r, err := result.Read(name)
+	require.NoError(t, err)
+	last := r.Cases[len(r.Cases)-1].Series[0].Rounds[0]
+	require.Less(t, last.Achieved, followed*last.Offered)
+}
+
+func TestBadInput(t *testing.T) {
+	addr := serve(t, echo)
+	dies := serve(t, func(c net.Conn) {
+		_, _ = io.CopyN(c, c, 64*100)
+	})
+	closed := serve(t, func(net.Conn) {})
+	short := []string{"--duration", "200ms", "--warmup", "0s", "--conns", "2", "--allow-invalid"}
+	for _, c := range []struct {
+		args   []string
+		status int
+		want   string
+	}{
+		{[]string{"run"}, statusUsage, "no address"},
+		{[]string{"run", "--addr", addr, "--nonsense"}, statusUsage, "unknown flag"},
+		{[]string{"run", "--addr", addr, "--mix", "9"}, statusUsage, "want gets:sets"},
+		{[]string{"run", "--addr", addr, "--dist", "normal"}, statusUsage, "uniform or zipf"},
+		{[]string{"run", "--addr", addr, "--arrival", "late"}, statusUsage, "constant or poisson"},
+		{[]string{"run", "--addr", addr, "--rate", "-1"}, statusUsage, "a rate of -1"},
+		{[]string{"sweep", "--addr", addr, "--rates", "0"}, statusUsage, "want more than 0"},
+		{[]string{"nonsense"}, statusUsage, "unknown command"},
+		{[]string{"report"}, statusUsage, "which results?"},
+		{[]string{"diff", "one.json"}, statusUsage, "want two"},
+		{[]string{"report", "none.json"}, statusError, "none.json"},
+		{append(short, "run", "--addr", "127.0.0.1:1"), statusError, "connect to 127.0.0.1:1: connection refused"},
+		{append(short, "run", "--addr", addr, "--proto", "http"), statusError, `no protocol "http"`},
+		{append(short, "run", "--addr", addr, "--proto", "resp", "--keys", "2"), statusError, "store the keys: the server answers"},
+		{append(short, "run", "--addr", dies), statusError, "all connections have failed"},
+		{append(short, "run", "--addr", closed), statusError, "all connections have failed"},
+		{append(short, "run", "--addr", addr, "--json", "/dev/full"), statusError, "no space left"},
+		{append(short, "run", "--addr", addr, "--html", "/nonexistent/report.html"), statusError, "/nonexistent"},
+		{[]string{"run", "--addr", addr, "--rate", "5000000", "--duration", "300ms", "--warmup", "0s", "--conns", "2"}, statusError, "not sent in time"},
+	} {
+		args := c.args
+		for i, a := range args { // the command comes first
+			if a == "run" && i > 0 {
+				args = append(append([]string{"run"}, args[i+1:]...), args[:i]...)
+				break
+			}
+		}
+		status, _, errs := bench(t, args...)
+		require.Equal(t, c.status, status, "%s: %s", strings.Join(args, " "), errs)
+		require.Contains(t, errs, c.want, strings.Join(args, " "))
+	}
+}
+
+// What was measured until a server dies is kept.
+func TestServerDies(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "run.json")
+	status, out, _ := bench(t, "run", "--addr", serve(t, func(c net.Conn) { _, _ = io.CopyN(struct{ io.Writer }{c}, c, 64*5000) }), "--conns", "2", "--duration", "5s", "--warmup", "0s", "--json", name)
+	require.Equal(t, statusError, status)
+	require.NotEmpty(t, out)
+	r, err := result.Read(name)
+	require.NoError(t, err)
+	require.Contains(t, r.Incomplete, "all connections have failed")
+	require.Positive(t, r.Cases[0].Series[0].Rounds[0].Ops)
+}
+
+// Without --allow-invalid, a result that tells of the generator has an exit status of its own.
+func TestInvalid(t *testing.T) {
+	status, _, errs := bench(t, "run", "--addr", serve(t, echo), "--conns", "64", "--depth", "64", "--duration", "500ms", "--warmup", "100ms")
+	if status == statusOK {
+		t.Skip("the generator was not the bottleneck here")
+	}
+	require.Equal(t, statusInvalid, status, errs)
+	require.Contains(t, errs, "the generator was busy")
+}
