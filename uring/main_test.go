@@ -175,13 +175,14 @@ func write(t testing.TB, fd int, b []byte) {
 	require.Equal(t, len(b), n)
 }
 
-// iouWorkers counts the kernel's worker threads of this process.
+// iouWorkers counts the worker threads that the kernel has made for the calling thread: those of an earlier test live on for seconds.
 func iouWorkers(t testing.TB) int {
 	comms, err := filepath.Glob("/proc/self/task/*/comm")
 	require.NoError(t, err)
 	n := 0
+	name := fmt.Sprintf("iou-wrk-%d", unix.Gettid())
 	for _, path := range comms {
-		if comm, err := os.ReadFile(path); err == nil && strings.HasPrefix(string(comm), "iou-wrk") {
+		if comm, err := os.ReadFile(path); err == nil && strings.TrimSpace(string(comm)) == name {
 			n++
 		}
 	}
