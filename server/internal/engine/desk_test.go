@@ -114,6 +114,12 @@ func (d *desk) token(op Op) Token {
 	return MakeToken(d.slots, 7, op)
 }
 
+// tokens returns those of the two operations on one descriptor, which have its slot.
+func (d *desk) tokens() (in, out Token) {
+	in = d.token(OpReceive)
+	return in, MakeToken(in.Slot(), in.Generation(), OpSend)
+}
+
 // pair returns the server's descriptor of a TCP connection, and the client.
 func (d *desk) pair() (int, *net.TCPConn) {
 	d.Helper()

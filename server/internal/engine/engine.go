@@ -59,7 +59,7 @@ var ErrLost = errors.New("engine: the kernel has lost a completion")
 // others.
 //
 // Memory and descriptors given to an operation stay untouched until its completion. An operation has exactly one completion
-// without More, also when it is cancelled.
+// without More, also when it is cancelled. The operations on a connection's descriptor have one slot, which is no other's meanwhile.
 type Engine interface {
 	// Accept accepts connections until an error.
 	Accept(t Token, fd int)

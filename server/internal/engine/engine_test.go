@@ -47,7 +47,7 @@ func openFiles() int {
 func TestCancel(t *testing.T) {
 	kernels(t, func(d *desk) {
 		fd, client := d.pair()
-		in, out := d.token(OpReceive), d.token(OpSend)
+		in, out := d.tokens()
 		d.e.Cancel(in) // of none
 		for range 3 {
 			d.e.Receive(in, fd)

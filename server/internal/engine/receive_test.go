@@ -39,7 +39,7 @@ func TestReceiveReset(t *testing.T) {
 		c := d.get(tok)
 		require.Equal(d, unix.ECONNRESET, c.Err)
 		require.False(d, c.More)
-		s := d.token(OpSend)
+		s := MakeToken(tok.Slot(), tok.Generation(), OpSend)
 		d.e.Send(s, fd, [][]byte{[]byte("x")})
 		require.Equal(d, unix.EPIPE, d.get(s).Err)
 		d.e.CloseSocket(fd)

@@ -83,7 +83,7 @@ func TestSignals(t *testing.T) {
 		fd, client := d.pair()
 		defer client.Close()
 		wg.Go(func() { _, _ = io.Copy(client, client) }) // echo
-		in, out := d.token(OpReceive), d.token(OpSend)
+		in, out := d.tokens()
 		all := pattern(4 << 20)
 		var got []byte
 		sent, armed, sending := 0, false, false
@@ -149,7 +149,7 @@ func TestEpollLooksAtOthers(t *testing.T) {
 	fd, client := d.pair()
 	go func() { _, _ = io.Copy(io.Discard, client) }()
 	other, peer := d.pair()
-	in, out := d.token(OpReceive), d.token(OpSend)
+	in, out := d.tokens()
 	d.e.Receive(in, other)
 	_, _ = peer.Write([]byte("hello"))
 	time.Sleep(time.Millisecond)
