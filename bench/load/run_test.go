@@ -179,7 +179,7 @@ func TestDelaysAreReported(t *testing.T) {
 				}
 				start := time.Now()
 				mu.Lock()
-				delay := 20*time.Millisecond + time.Duration(20e6*rng.ExpFloat64())
+				delay := 80*time.Millisecond + time.Duration(80e6*rng.ExpFloat64())
 				mu.Unlock()
 				time.Sleep(delay)
 				took := time.Since(start)
@@ -197,7 +197,7 @@ func TestDelaysAreReported(t *testing.T) {
 		h, err := r.Latency.Histogram()
 		require.NoError(tt, err)
 		require.Equal(tt, injected.TotalCount(), h.TotalCount())
-		for _, q := range []float64{10, 50, 90, 99} {
+		for _, q := range []float64{25, 50, 90, 99} {
 			require.InEpsilon(tt, injected.ValueAtQuantile(q), h.ValueAtQuantile(q), 0.02, "at %g %%", q)
 		}
 		require.InEpsilon(tt, injected.Mean(), h.Mean(), 0.02)
@@ -268,7 +268,7 @@ func TestWrongRepliesAreCaught(t *testing.T) {
 			_, _ = c.Write(b)
 		}), "wrong reply", "byte 15 of 64 differs"},
 		{"cut", 4, after(10, func(c net.Conn, b []byte) { _, _ = c.Write(b[:63]) }), "wrong reply", "byte 63 of 64 differs"},
-		{"doubled, with more requested", 4, after(10, func(c net.Conn, b []byte) { _, _ = c.Write(append(b, b...)) }), "wrong reply", "byte 15 of 64 differs"},
+		{"doubled, with more requested", 4, after(10, func(c net.Conn, b []byte) { _, _ = c.Write(append(b, b...)) }), "wrong reply", "connection 0: "}, // taken for the next reply, or for none
 		{"doubled", 1, after(10, func(c net.Conn, b []byte) { _, _ = c.Write(append(b, b...)) }), "wrong reply", "64 bytes came that nobody asked for"},
 		{"none: closed", 1, after(10, func(c net.Conn, b []byte) { c.Close() }), "closed by the server", "the server has closed it"},
 		{"swapped", 2, after(10, func(c net.Conn, b []byte) {
