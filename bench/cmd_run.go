@@ -30,7 +30,7 @@ func (f *loadFlags) add(fs *pflag.FlagSet) {
 	fs.StringVar(&f.cfg.Addr, "addr", "", "the server's `address`: host:port, or unix:path")
 	fs.StringVar(&f.cfg.Proto, "proto", "echo", "what is spoken: echo, resp or memcache")
 	fs.IntVar(&f.cfg.Conns, "conns", 50, "connections")
-	fs.IntVar(&f.cfg.Depth, "depth", 0, "requests that each connection keeps in flight (default 1); with --rate, the most that it may have")
+	fs.IntVar(&f.cfg.Depth, "depth", 1, "requests that each connection keeps in flight; with --rate, the most that it may have")
 	fs.IntVar(&f.cfg.Size, "size", 64, "`bytes` of a payload or value")
 	fs.DurationVar(&f.cfg.Duration, "duration", 10*time.Second, "measured time")
 	fs.DurationVar(&f.cfg.Warmup, "warmup", time.Second, "time before it")
@@ -68,6 +68,12 @@ func (f *loadFlags) config() (load.Config, error) {
 	}
 	if cfg.Gets, cfg.Sets, err = load.ParseMix(f.mix); err != nil {
 		return cfg, err
+	}
+	for name, v := range map[string]int64{"conns": int64(cfg.Conns), "depth": int64(cfg.Depth), "size": int64(cfg.Size), "keys": int64(cfg.Keys),
+		"threads": int64(cfg.Threads), "duration": int64(cfg.Duration)} {
+		if v <= 0 { // to the package, zero is the default; whoever writes it here means it
+			return cfg, fmt.Errorf("--%s: want more than 0", name)
+		}
 	}
 	cfg.Pin = f.pin
 	if cfg.Warmup == 0 {
@@ -133,7 +139,8 @@ func (f *loadFlags) run(ctx context.Context, cfg load.Config) error {
 		report.Incomplete = err.Error()
 	}
 	report.Cases[0].Series[0].Rounds = []*result.Round{round}
-	return errors.Join(err, f.deliver(report), f.judge([]*result.Round{round}, err))
+	err = errors.Join(err, f.deliver(report))
+	return errors.Join(err, f.judge([]*result.Round{round}, err))
 }
 
 // judge is an error where a round has some.

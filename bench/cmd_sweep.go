@@ -90,7 +90,8 @@ func (f *sweepFlags) run(ctx context.Context, cfg load.Config) error {
 	for _, c := range report.Cases {
 		rounds = append(rounds, c.Series[0].Rounds...)
 	}
-	return errors.Join(err, f.deliver(report), f.judgeSweep(rounds, err))
+	err = errors.Join(err, f.deliver(report))
+	return errors.Join(err, f.judgeSweep(rounds, err))
 }
 
 // judgeSweep is judge, but for what is due to a server that cannot follow: that is what a sweep looks for.

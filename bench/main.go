@@ -56,17 +56,26 @@ invalid.`,
 	root.AddCommand(newRunCommand(), newSweepCommand(), newCompareCommand(), newDiffCommand(), newReportCommand())
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
-	var usage usageError
-	var invalid invalidError
+	if cmd == root && err != nil { // no such command
+		err = usageError{err}
+	}
+	status := statusOf(err)
+	if status != statusOK {
+		fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
+	}
+	if status == statusUsage {
+		fmt.Fprintf(os.Stderr, "See %s --help.\n", cmd.CommandPath())
+	}
+	return status
+}
+
+func statusOf(err error) int {
 	switch {
 	case err == nil:
 		return statusOK
-	case errors.As(err, &usage), cmd == root:
-		fmt.Fprintf(os.Stderr, "%s: %v\nSee %s --help.\n", cmd.CommandPath(), err, cmd.CommandPath())
+	case errors.As(err, new(usageError)):
 		return statusUsage
-	}
-	fmt.Fprintf(os.Stderr, "%s: %v\n", cmd.CommandPath(), err)
-	if errors.As(err, &invalid) {
+	case errors.As(err, new(invalidError)):
 		return statusInvalid
 	}
 	return statusError

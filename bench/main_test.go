@@ -149,6 +149,7 @@ func TestBadInput(t *testing.T) {
 		{[]string{"run", "--addr", addr, "--dist", "normal"}, statusUsage, "uniform or zipf"},
 		{[]string{"run", "--addr", addr, "--arrival", "late"}, statusUsage, "constant or poisson"},
 		{[]string{"run", "--addr", addr, "--rate", "-1"}, statusUsage, "a rate of -1"},
+		{[]string{"run", "--addr", addr, "--conns", "0"}, statusUsage, "--conns: want more than 0"},
 		{[]string{"sweep", "--addr", addr, "--rates", "0"}, statusUsage, "want more than 0"},
 		{[]string{"nonsense"}, statusUsage, "unknown command"},
 		{[]string{"report"}, statusUsage, "which results?"},
@@ -190,10 +191,12 @@ func TestServerDies(t *testing.T) {
 
 // Without --allow-invalid, a result that tells of the generator has an exit status of its own.
 func TestInvalid(t *testing.T) {
-	status, _, errs := bench(t, "run", "--addr", serve(t, echo), "--conns", "64", "--depth", "64", "--duration", "500ms", "--warmup", "100ms")
-	if status == statusOK {
-		t.Skip("the generator was not the bottleneck here")
-	}
-	require.Equal(t, statusInvalid, status, errs)
-	require.Contains(t, errs, "the generator was busy")
+	bad := []*result.Round{{Ops: 1, Invalid: []string{"the generator was busy"}}}
+	require.ErrorAs(t, (&loadFlags{}).judge(bad, nil), new(invalidError))
+	require.NoError(t, (&loadFlags{allowInvalid: true}).judge(bad, nil))
+	require.NoError(t, (&loadFlags{}).judge(bad, errors.New("told already")))
+	require.Equal(t, statusInvalid, statusOf(errors.Join(errors.New("x"), invalidError{errors.New("y")})))
+	require.Equal(t, statusUsage, statusOf(usageError{errors.New("x")}))
+	require.Equal(t, statusError, statusOf(errors.New("x")))
+	require.Equal(t, statusOK, statusOf(nil))
 }

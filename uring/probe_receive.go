@@ -134,19 +134,11 @@ func (s *consumer) message(p *prober, peer, n, limit int) error {
 // probeIncremental is the self-test that stands before incremental buffers are trusted. Kernels before 2026-03 were seen to leave
 // F_BUF_MORE out, which makes the user recycle a buffer that the kernel still writes to.
 func probeIncremental(p *prober) error {
-	const size, count = 64, 8
-	mem, err := p.memory(size * count)
+	const size, count = receiverSize, receiverCount
+	mem, b, err := p.filled(true)
 	if err != nil {
 		return err
 	}
-	b, err := p.group(count, true)
-	if err != nil {
-		return err
-	}
-	for id := range count {
-		b.Add(uint16(id), mem[id*size:(id+1)*size])
-	}
-	b.Advance()
 	s := &consumer{mem: mem, size: size}
 
 	// Two connections take turns on the same buffers.
@@ -240,6 +232,23 @@ const (
 	receiverCount = 8  // buffers
 )
 
+// filled returns a group with all its buffers, and their memory.
+func (p *prober) filled(incremental bool) ([]byte, *BufRing, error) {
+	mem, err := p.memory(receiverSize * receiverCount)
+	if err != nil {
+		return nil, nil, err
+	}
+	b, err := p.group(receiverCount, incremental)
+	if err != nil {
+		return nil, nil, err
+	}
+	for id := range receiverCount {
+		b.Add(uint16(id), mem[id*receiverSize:(id+1)*receiverSize])
+	}
+	b.Advance()
+	return mem, b, nil
+}
+
 func newReceiver(incremental bool) (*receiver, error) {
 	q, err := newProbeRing()
 	if err != nil {
@@ -256,18 +265,10 @@ func (r *receiver) setUp(incremental bool) (err error) {
 	if r.ours, r.peer, err = r.socketpair(); err != nil {
 		return err
 	}
-	mem, err := r.memory(receiverSize * receiverCount)
+	mem, _, err := r.filled(incremental)
 	if err != nil {
 		return err
 	}
-	b, err := r.group(receiverCount, incremental)
-	if err != nil {
-		return err
-	}
-	for id := range receiverCount {
-		b.Add(uint16(id), mem[id*receiverSize:(id+1)*receiverSize])
-	}
-	b.Advance()
 	r.consumer = consumer{mem: mem, size: receiverSize, plain: !incremental}
 	return nil
 }

@@ -1,7 +1,6 @@
 package compare
 
 import (
-	"bytes"
 	"context"
 	"debug/buildinfo"
 	"errors"
@@ -190,27 +189,15 @@ func (r *run) version(ctx context.Context, n string) {
 
 // command runs a command to its end and returns what it prints. An error is the last line that the command says.
 func (r *run) command(ctx context.Context, limit time.Duration, dir string, argv []string) ([]byte, error) {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	cmd := command(limited, argv)
-	cmd.Dir = dir
-	// Each module as it is on its own: a workspace would mix the versions that it asks for with those of others.
-	cmd.Env = append(os.Environ(), "GOWORK=off")
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	switch {
-	case err == nil:
-		return out.Bytes(), nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case limited.Err() != nil:
-		return nil, errors.New("it takes more than " + limit.String())
+	out, said, err := toItsEnd(ctx, limit, argv, func(cmd *exec.Cmd) {
+		cmd.Dir = dir
+		// Each module as it is on its own: a workspace would mix the versions that it asks for with those of others.
+		cmd.Env = append(os.Environ(), "GOWORK=off")
+	})
+	if text := lastLine(said); err != nil && text != "" {
+		err = errors.New(text)
 	}
-	if text := lastLine(errs.String()); text != "" {
-		return nil, errors.New(text)
-	}
-	return nil, err
+	return out, err
 }
 
 // lastLine returns the last line that is not empty, which is where programs say what went wrong; with the one before, where it goes on.

@@ -2,7 +2,6 @@
 package compare
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -439,24 +438,14 @@ func (r *run) load(ctx context.Context, c Case, p *process, count bool) (*measur
 
 // output runs a command on the load's CPUs and returns what it prints, with an error too.
 func (r *run) output(ctx context.Context, argv []string) ([]byte, error) {
-	limited, cancel := context.WithTimeout(ctx, r.cfg.Duration+r.cfg.Warmup+extraPatience)
-	defer cancel()
-	cmd := command(limited, pinned(r.loadCPUs(), argv))
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
-	switch {
-	case err == nil:
-		return out.Bytes(), nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case limited.Err() != nil:
-		return nil, fmt.Errorf("%s does not come to an end", filepath.Base(argv[0]))
+	out, said, err := toItsEnd(ctx, r.cfg.Duration+r.cfg.Warmup+extraPatience, pinned(r.loadCPUs(), argv), nil)
+	switch text := sentence(said); {
+	case err == nil || ctx.Err() != nil:
+		return out, err
+	case text != "":
+		return out, errors.New(text)
 	}
-	if text := sentence(errs.String()); text != "" {
-		return out.Bytes(), errors.New(text)
-	}
-	return out.Bytes(), fmt.Errorf("%s: %w", filepath.Base(argv[0]), err)
+	return out, fmt.Errorf("%s: %w", filepath.Base(argv[0]), err)
 }
 
 // sentence is what a command says on its standard error, in one line and without the command's name.

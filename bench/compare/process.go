@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,29 @@ func command(ctx context.Context, argv []string) *exec.Cmd {
 	// locked to its thread.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	return cmd
+}
+
+// toItsEnd runs a command, and returns what it prints and what it says on its standard error, which is nothing where it was ended for
+// ctx or the limit. prepare may be nil.
+func toItsEnd(ctx context.Context, limit time.Duration, argv []string, prepare func(*exec.Cmd)) (out []byte, said string, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	cmd := command(limited, argv)
+	if prepare != nil {
+		prepare(cmd)
+	}
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	switch {
+	case err == nil:
+		return stdout.Bytes(), stderr.String(), nil
+	case ctx.Err() != nil:
+		return nil, "", ctx.Err()
+	case limited.Err() != nil:
+		return nil, "", fmt.Errorf("it takes more than %v", limit)
+	}
+	return stdout.Bytes(), stderr.String(), err
 }
 
 // A process is a server that was started.

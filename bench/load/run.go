@@ -39,6 +39,7 @@ const (
 
 	busyLimit = 0.8              // of a thread's time, beyond which a closed loop measures the generator
 	lagLimit  = time.Millisecond // by which a hundredth of the requests may be sent late at most
+	overLimit = 0.01             // of the offered rate, by which the achieved one may exceed it
 	rateLimit = 0.001            // of the offered rate, by which the number of requests issued may differ from it
 )
 
@@ -358,6 +359,9 @@ func (r *run) invalid(round *result.Round) (reasons []string) {
 		if missing := math.Abs(round.Offered-want) * round.Seconds; missing > 2*float64(r.cfg.Threads) {
 			reasons = append(reasons, fmt.Sprintf("the generator has issued %.0f requests a second where %.0f were to be", round.Offered, want))
 		}
+	}
+	if excess := round.Achieved - round.Offered; excess > overLimit*round.Offered && excess*round.Seconds > float64(r.cfg.Conns*r.cfg.Depth) {
+		reasons = append(reasons, "more replies came than were asked for in the measured time: the server had yet to catch up with the warm-up; give it a longer one")
 	}
 	return reasons
 }

@@ -207,10 +207,7 @@ func (p *page) rates(name string) error {
 	if err != nil {
 		return err
 	}
-	load := p.Cases[0].Load
-	load.Rate = 0
-	words := strings.Replace(load.Describe(), "closed loop with 1 in flight on each", "rising rates", 1)
-	g := group{ID: "rates", Name: name, Load: words, First: "Rate", Offered: true, Marks: true}
+	g := group{ID: "rates", Name: name, Load: p.Cases[0].Load.DescribeRising(), First: "Rate", Offered: true, Marks: true}
 	var lines []line
 	for _, i := range result.Rising(p.Cases) {
 		c := &p.Cases[i]

@@ -117,9 +117,20 @@ func ratio(v float64) string {
 
 // Describe says in words how the servers were put under load.
 func (l *Load) Describe() string {
-	words := []string{cmp.Or(l.Proto, "unknown protocol"), plural(l.Conns, "connection")}
 	if l.Rate > 0 {
-		words = append(words, strings.TrimSpace(Count(l.Rate)+" requests/s offered "+l.Arrival))
+		return l.describe(strings.TrimSpace(Count(l.Rate) + " requests/s offered " + l.Arrival))
+	}
+	return l.describe("")
+}
+
+// DescribeRising is Describe of a load whose rate is told elsewhere.
+func (l *Load) DescribeRising() string { return l.describe(strings.TrimSpace("requests at rising rates, " + l.Arrival)) }
+
+// describe says what is offered, where that is a rate.
+func (l *Load) describe(offered string) string {
+	words := []string{cmp.Or(l.Proto, "unknown protocol"), plural(l.Conns, "connection")}
+	if offered != "" {
+		words = append(words, offered)
 		if l.Depth > 0 {
 			words = append(words, fmt.Sprintf("at most %d in flight on each", l.Depth))
 		}

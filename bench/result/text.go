@@ -221,9 +221,7 @@ func (p *page) sweep(r *Report) error {
 	if len(r.Cases) == 0 {
 		return nil
 	}
-	load := r.Cases[0].Load
-	load.Rate = 0 // it is in the table
-	p.prose("  ", strings.Replace(load.Describe(), "closed loop with 1 in flight on each", "rising rates "+load.Arrival, 1))
+	p.prose("  ", r.Cases[0].Load.DescribeRising())
 	for _, name := range SeriesNames(r.Cases) {
 		knee, err := FindKnee(r.Cases, name)
 		if err != nil {
