@@ -34,7 +34,6 @@ type run struct {
 const (
 	maxParts   = 60
 	leastPart  = 100 * time.Millisecond
-	endless    = math.MaxInt64
 	spareProcs = 4 // beside the workers: progress, connections that churn, the collector
 
 	busyLimit = 0.8              // of a thread's time, beyond which a closed loop measures the generator
@@ -90,6 +89,9 @@ func (r *run) do(ctx context.Context) (round *result.Round, err error) {
 	if r.cfg.CountSyscalls && r.cfg.ServerPID <= 0 {
 		return nil, errors.New("counting the server's system calls needs its process ID, and no process was found that listens there")
 	}
+	if _, err := readUsage(r.cfg.ServerPID); err != nil {
+		return nil, err
+	}
 	r.spare = spareCPU(r.cfg.ServerPID)
 	r.parts = int(min(max(r.cfg.Duration/leastPart, 1), maxParts))
 	r.measure = int64(r.cfg.Warmup)
@@ -121,7 +123,7 @@ func (r *run) do(ctx context.Context) (round *result.Round, err error) {
 	ready.Wait()
 	var counter *syscallCounter
 	if r.cfg.CountSyscalls && !failed.Load() {
-		if counter, err = countSyscalls(r.cfg.ServerPID); err != nil {
+		if counter, err = countOnThread(r.cfg.ServerPID); err != nil {
 			failed.Store(true)
 		} else {
 			defer func() { _ = counter.close() }() // nothing follows from an error
@@ -147,7 +149,18 @@ func (r *run) do(ctx context.Context) (round *result.Round, err error) {
 	return round, cmp.Or(err, firstOf(errs), r.verdict(ctx, round))
 }
 
-// firstOf returns the first of some errors, with those that came with it.
+// countOnThread is countSyscalls on a thread that ends with it.
+func countOnThread(pid int) (counter *syscallCounter, err error) {
+	var done sync.WaitGroup
+	done.Go(func() {
+		runtime.LockOSThread() // not unlocked: the thread may have got mounts of its own
+		counter, err = countSyscalls(pid)
+	})
+	done.Wait()
+	return counter, err
+}
+
+// firstOf returns the first of some errors.
 func firstOf(errs []error) error {
 	for _, err := range errs {
 		if err != nil {

@@ -345,6 +345,7 @@ func TestWrongServers(t *testing.T) {
 		{Addr: "x", Gets: -1},
 		{Addr: "x", Conns: 4000, Depth: 128, Size: 1 << 20},
 		{Addr: "127.0.0.1:1", CountSyscalls: true, ServerPID: -1, Duration: time.Second},
+		{Addr: serve(t, "tcp", echo), ServerPID: 1 << 22, Duration: time.Second},
 		{Addr: "no such host:1"},
 	} {
 		_, err := load.Run(context.Background(), bad)

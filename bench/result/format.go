@@ -124,7 +124,9 @@ func (l *Load) Describe() string {
 }
 
 // DescribeRising is Describe of a load whose rate is told elsewhere.
-func (l *Load) DescribeRising() string { return l.describe(strings.TrimSpace("requests at rising rates, " + l.Arrival)) }
+func (l *Load) DescribeRising() string {
+	return l.describe(strings.TrimSpace("requests at rising rates, " + l.Arrival))
+}
 
 // describe says what is offered, where that is a rate.
 func (l *Load) describe(offered string) string {
