@@ -4,6 +4,7 @@ const (
 	outputBlock   = minBlockSize // the first block of an output
 	outputMost    = 16 << 10     // the others; a larger message has one of its own. A block is kept until all of it is sent
 	outputAdopt   = 64 << 10     // a larger message of unannounced size stays on the Go heap, where append has put it
+	outputLearn   = 1 << 20      // the largest message that the next ones are expected to be like
 	outputMinRoom = 256          // less room than this at a block's end is not offered
 )
 
@@ -57,7 +58,7 @@ func (o *Output) Commit(p *Pool, msg []byte) {
 	o.len += len(msg)
 	// A message of this size fits next time. The hint falls again within some tens of messages: one large reply must not give a
 	// connection large blocks for good.
-	o.hint = max(min(len(msg), outputAdopt), o.hint-o.hint/8)
+	o.hint = max(min(len(msg), outputLearn), o.hint-o.hint/8)
 	b := o.tail
 	if room := b.mem[b.n:]; len(room) > 0 && &msg[0] == &room[0] {
 		b.n += len(msg)

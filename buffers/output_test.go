@@ -76,6 +76,29 @@ func TestOutputSpills(t *testing.T) {
 	require.Zero(t, p.Used())
 }
 
+// Large messages of unannounced size are on the Go heap once, and not again and again: the collector would do nothing else.
+func TestOutputLearnsLargeSizes(t *testing.T) {
+	p := newPool(t)
+	var o Output
+	msg := text(0, 1<<20)
+	send(&o, p, msg, 0)
+	require.NotZero(t, p.adopted)
+	o.Sent(p, o.Len())
+	for range 10 {
+		send(&o, p, msg, 0)
+		require.Zero(t, p.adopted)
+		require.Equal(t, 1<<20, o.Held())
+		o.Sent(p, o.Len())
+	}
+	for range 100 {
+		send(&o, p, msg[:10], 0)
+		require.Equal(t, minBlockSize, o.Held(), "what is written counts, not the room")
+		o.Sent(p, o.Len())
+	}
+	require.Equal(t, minBlockSize, cap(o.Grab(p, 0)), "and the room becomes small again")
+	o.Commit(p, nil)
+}
+
 // After a few messages of a size that is not announced, there is room for it; and no longer when they are small again.
 func TestOutputLearnsSizes(t *testing.T) {
 	p := newPool(t)
