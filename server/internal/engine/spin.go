@@ -8,9 +8,9 @@ import (
 )
 
 // A spinner decides whether a loop that has nothing to do looks for work for a short while before it sleeps. With one or two
-// connections the wake of a halted CPU is most of a round trip: looking for 50 µs gave 3.5 times the rate at less CPU per
+// connections the wake of a halted CPU is most of a round trip: looking for 50 µs gives a multiple of the rate at less CPU per
 // operation. With more of them, a sleep ends so soon, and with so much to do, that spinning costs more than it gains (figures in
-// docs/design.md). So it is on while one or two connections are active and nearly every spin finds work, and off otherwise:
+// docs/figures.md). So it is on while one or two connections are active and nearly every spin finds work, and off otherwise:
 // then a few spins are tried now and then, rarer with each failure.
 type spinner struct {
 	limit time.Duration // zero: never
