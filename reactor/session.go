@@ -79,6 +79,12 @@ func (s *Session[In, Out]) Accepts() bool {
 	return s.status == Continue && s.out.buf.Len() < s.out.cfg.MaxOutbound
 }
 
+// AwaitsRoom says whether something follows when output has been sent: the reactor or its Sender waits for room, or the connection
+// pauses or ends.
+func (s *Session[In, Out]) AwaitsRoom() bool {
+	return s.status != Continue || s.out.flags&flagFull != 0
+}
+
 // apply takes a status that a callback returned. A connection never comes back from Drain or Close.
 func (s *Session[In, Out]) apply(st Status) {
 	if st > Close {

@@ -313,7 +313,11 @@ func (c *conn) flush() {
 		c.schedule()
 	}
 	l.stats.Sends++
-	l.engine.Send(c.token(engine.OpSend), int(c.fd), l.segs)
+	size := 0
+	for _, seg := range l.segs {
+		size += len(seg)
+	}
+	l.engine.Send(c.token(engine.OpSend), int(c.fd), l.segs, size < c.session.Output().Len() || c.session.AwaitsRoom())
 	clear(l.segs)
 }
 

@@ -43,6 +43,7 @@ type session interface {
 	Closed(err error)
 	Status() reactor.Status
 	Accepts() bool
+	AwaitsRoom() bool
 	Need() int
 	Skipping() int
 	Queued() int

@@ -101,6 +101,7 @@ func (l *loop) run(ready chan<- error) {
 		Spin:         max(cfg.Spin, 0),
 		PlainBuffers: cfg.PlainBuffers,
 		SingleShot:   cfg.SingleShot,
+		HoldP:        l.server.mayHoldP(),
 		BeforeSleep:  l.publishStats,
 	})
 	if err != nil {
@@ -448,7 +449,7 @@ func (l *loop) publishStats() {
 	s := &l.stats
 	e := l.engine.Counters()
 	s.Enters, s.SQEs, s.CQEs, s.Overflows, s.NoBufs = e.Enters, e.SQEs, e.CQEs, e.Overflows, e.NoBufs
-	s.Wakes, s.Spins, s.Sleeps = e.Wakes, e.Spins, e.Sleeps
+	s.Wakes, s.Spins, s.Sleeps, s.Held = e.Wakes, e.Spins, e.Sleeps, e.Held
 	s.Carried = l.pool.Carried
 	s.ReceiveMem = uint64(l.engine.Memory())
 	s.Memory = uint64(l.pool.Resident()) + s.ReceiveMem

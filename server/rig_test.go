@@ -54,7 +54,7 @@ func (s setup) String() string {
 }
 
 func (s setup) config() server.Config {
-	return server.Config{Engine: s.Engine, Loops: s.Loops, PlainBuffers: s.Plain, SingleShot: s.Single, BufferAllocationIncrement: 1 << 20}
+	return server.Config{Engine: s.Engine, Loops: s.Loops, PlainBuffers: s.Plain, SingleShot: s.Single, BufferAllocationIncrement: 1 << 20, HoldP: s.Loops == 2}
 }
 
 // kinds are the setups with one loop: for what goes on within a loop.

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -71,6 +72,14 @@ func (s *Server) openEngine(opts engine.Options) (engine.Engine, error) {
 		return engine.NewEpoll(opts)
 	}
 	return engine.NewURing(opts)
+}
+
+// mayHoldP returns what a loop asks whether it may keep its P in a sleep, or nil where it never may.
+func (s *Server) mayHoldP() func() bool {
+	if !s.cfg.HoldP {
+		return nil
+	}
+	return func() bool { return runtime.GOMAXPROCS(0) > s.cfg.Loops } // it may change
 }
 
 // Engine returns the engine in use: EngineAuto before Serve has decided.

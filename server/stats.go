@@ -29,7 +29,8 @@ type Stats struct {
 	Overflows  uint64 // completion queue overflows
 	Turns      uint64 // of the loop
 	Spins      uint64 // waits that ended while the loop looked for work
-	Sleeps     uint64 // waits that slept
+	Sleeps     uint64 // waits that slept, or would have if there had been nothing
+	Held       uint64 // of them, those that kept their P: see Config.HoldP
 	Wakes      uint64 // sleeps that a Sender or another loop ended
 	WakeNanos  uint64 // time from asking for attention to getting it, summed over Notices
 	Notices    uint64 // times that a Sender or another loop asked for attention

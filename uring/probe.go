@@ -22,6 +22,7 @@ type Features struct {
 	IncrementalBuffers error // RegisterBufRing with incremental set (6.12); kernels with bugs in it are told from good ones
 	ShotCap            error // PrepareRecvMultishot with a shotCap (6.17), with the kinds of groups that work
 	ReceiveTotal       error // PrepareRecvMultishot with a total (6.17), likewise
+	PromptSend         error // SQE.PrepareSend with MSG_DONTWAIT completes within the enter that submits it, also when the socket is full
 	MsgRing            error // SQE.PrepareMsgRing between rings of this package (6.11)
 }
 
@@ -47,7 +48,8 @@ func (f Features) String() string {
 		err  error
 	}{
 		{"buffer rings", f.BufRing}, {"multishot accept", f.MultishotAccept}, {"multishot receive", f.MultishotRecv},
-		{"incremental buffers", f.IncrementalBuffers}, {"shot cap", f.ShotCap}, {"receive total", f.ReceiveTotal}, {"ring messages", f.MsgRing},
+		{"incremental buffers", f.IncrementalBuffers}, {"shot cap", f.ShotCap}, {"receive total", f.ReceiveTotal},
+		{"prompt send", f.PromptSend}, {"ring messages", f.MsgRing},
 	} {
 		var not *NotSupportedError
 		var setup *SetupError
@@ -75,11 +77,11 @@ func (f Features) String() string {
 func probeFeatures() Features {
 	r, err := newProbeRing()
 	if err != nil {
-		return Features{err, err, err, err, err, err, err}
+		return Features{err, err, err, err, err, err, err, err}
 	}
 	if err := r.Close(); err != nil {
 		err = &SetupError{Cause: "a ring cannot be closed", Remedy: "use the epoll engine", Err: err}
-		return Features{err, err, err, err, err, err, err}
+		return Features{err, err, err, err, err, err, err, err}
 	}
 	var f Features
 	f.BufRing = probeOne("provided buffer rings", "5.19", probeBufRing)
@@ -92,6 +94,7 @@ func probeFeatures() Features {
 	f.ReceiveTotal = probeOne("an end of a multishot receive after so many bytes", "6.17", func(*prober) error {
 		return probeKinds(f.IncrementalBuffers == nil, probeReceiveTotal)
 	})
+	f.PromptSend = probeOne("a send that does not wait", "5.6", probePromptSend)
 	f.MsgRing = probeOne("messages between rings", "6.11", probeMsgRing)
 	return f
 }
@@ -103,6 +106,8 @@ const (
 	probeTimeout   = time.Second // nothing is waited for that has not been sent before
 	probeUserData  = 0x70726f6265
 	probeCancel    = probeUserData + 1
+	probeSendSize  = 4096
+	probeSends     = 64 // of this size fill any socket that has the least of buffers
 )
 
 func newProbeRing() (*Ring, error) {
@@ -344,6 +349,40 @@ func probeMultishotAccept(p *prober) error {
 		}
 	}
 	return nil
+}
+
+// probePromptSend sends until the socket is full, without waiting for a completion: each must be there when the enter returns.
+func probePromptSend(p *prober) error {
+	ours, _, err := p.socketpair()
+	if err != nil {
+		return err
+	}
+	if err := unix.SetsockoptInt(ours, unix.SOL_SOCKET, unix.SO_SNDBUF, 1); err != nil { // the kernel takes its least
+		return fmt.Errorf("setsockopt (SO_SNDBUF): %w", err)
+	}
+	b, err := p.memory(probeSendSize)
+	if err != nil {
+		return err
+	}
+	for range probeSends {
+		p.sqe().PrepareSend(ours, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+		if err := p.ring.Submit(); err != nil {
+			return err
+		}
+		if p.ring.Ready() != 1 {
+			return errors.New("the completion is not there when the enter returns")
+		}
+		c, err := p.wait()
+		switch {
+		case err != nil:
+			return err
+		case c.Res == -int32(unix.EAGAIN):
+			return nil
+		case c.Res <= 0:
+			return fmt.Errorf("the send gave %s", result(c))
+		}
+	}
+	return errors.New("the socket does not get full")
 }
 
 func probeMsgRing(p *prober) (err error) {

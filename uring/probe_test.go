@@ -27,6 +27,7 @@ func TestProbe(t *testing.T) {
 		{"MsgRing", f.MsgRing, 6, 11},
 		{"ShotCap", f.ShotCap, 6, 17},
 		{"ReceiveTotal", f.ReceiveTotal, 6, 17},
+		{"PromptSend", f.PromptSend, 5, 6},
 	} {
 		if kernelIs(t, c.major, c.minor) {
 			require.NoError(t, c.err, c.name)
@@ -128,12 +129,12 @@ func TestFeaturesString(t *testing.T) {
 		f    Features
 		want string
 	}{
-		{Features{}, "usable: buffer rings, multishot accept, multishot receive, incremental buffers, shot cap, receive total, ring messages"},
+		{Features{}, "usable: buffer rings, multishot accept, multishot receive, incremental buffers, shot cap, receive total, prompt send, ring messages"},
 		{Features{ShotCap: not, ReceiveTotal: not, MsgRing: errors.New("odd")},
-			"usable: buffer rings, multishot accept, multishot receive, incremental buffers; not usable: shot cap (invalid argument), receive total (invalid argument), ring messages (odd)"},
-		{Features{not, not, not, not, not, not, not}, "usable: none; not usable: buffer rings (invalid argument), multishot accept (invalid argument), " +
-			"multishot receive (invalid argument), incremental buffers (invalid argument), shot cap (invalid argument), receive total (invalid argument), ring messages (invalid argument)"},
-		{Features{setup, setup, setup, setup, setup, setup, setup}, "uring: no ring: cause (operation not permitted): remedy"},
+			"usable: buffer rings, multishot accept, multishot receive, incremental buffers, prompt send; not usable: shot cap (invalid argument), receive total (invalid argument), ring messages (odd)"},
+		{Features{not, not, not, not, not, not, not, not}, "usable: none; not usable: buffer rings (invalid argument), multishot accept (invalid argument), " +
+			"multishot receive (invalid argument), incremental buffers (invalid argument), shot cap (invalid argument), receive total (invalid argument), prompt send (invalid argument), ring messages (invalid argument)"},
+		{Features{setup, setup, setup, setup, setup, setup, setup, setup}, "uring: no ring: cause (operation not permitted): remedy"},
 	} {
 		require.Equal(t, c.want, c.f.String())
 	}

@@ -102,6 +102,7 @@ func (e Example) serve(cfg server.Config, addr string) error {
 		cfg.Loops = min(procs, runtime.NumCPU())
 	}
 	runtime.GOMAXPROCS(max(procs, cfg.Loops+spareProcs))
+	cfg.HoldP = true
 
 	srv, err := server.New(cfg)
 	if err != nil {

@@ -22,8 +22,14 @@ var engines = []struct {
 	{"io_uring", Options{}, openURing},
 	{"io_uring plain", Options{PlainBuffers: true}, openURing},
 	{"io_uring single shot", Options{SingleShot: true}, openURing},
-	{"epoll", Options{}, func(o Options) (Engine, error) { return NewEpoll(o) }},
+	{"epoll", Options{}, openEpoll},
+	{"io_uring, P held", Options{HoldP: always}, openURing},
+	{"epoll, P held", Options{HoldP: always}, openEpoll},
 }
+
+func always() bool { return true }
+
+func openEpoll(o Options) (Engine, error) { return NewEpoll(o) }
 
 func openURing(o Options) (Engine, error) { return NewURing(o) }
 

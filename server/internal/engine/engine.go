@@ -67,8 +67,9 @@ type Engine interface {
 	// bytes has no More, and the loop arms the receive again when it wants to. ENOBUFS says that the engine's memory was taken: the loop arms the
 	// receive again, not more of them than Buffers says.
 	Receive(t Token, fd int)
-	// Send sends the segments in order. It may send less. There is one send for a descriptor at a time.
-	Send(t Token, fd int, segs [][]byte)
+	// Send sends the segments in order. It may send less. There is one send for a descriptor at a time. Where the completion is not
+	// awaited, nothing follows from it: Wait may let it lie until something else happens.
+	Send(t Token, fd int, segs [][]byte, awaited bool)
 	// Cancel ends an operation, which completes with ECANCELED, or as it would have. A token of none is ignored.
 	Cancel(t Token)
 
@@ -123,5 +124,6 @@ type Counters struct {
 	NoBufs    uint64 // receives that ended for want of a buffer
 	Wakes     uint64 // times that a sleeping loop was woken by Wake
 	Spins     uint64 // waits that ended while spinning
-	Sleeps    uint64 // waits that slept
+	Sleeps    uint64 // waits that slept, or could have
+	Held      uint64 // of them, those that kept their P
 }

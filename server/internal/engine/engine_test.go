@@ -63,7 +63,7 @@ func TestCancel(t *testing.T) {
 		require.Equal(d, unix.ECANCELED, d.get(in).Err)
 
 		big := make([]byte, 64<<20)
-		d.e.Send(out, fd, [][]byte{big})
+		d.e.Send(out, fd, [][]byte{big}, true)
 		var sent int
 		for range 10 { // epoll completes what there is room for, and then waits for more
 			d.turn(10 * time.Millisecond)
@@ -71,7 +71,7 @@ func TestCancel(t *testing.T) {
 				c := d.get(out)
 				require.Zero(d, c.Err)
 				sent += c.Res
-				d.e.Send(out, fd, [][]byte{big[sent:]})
+				d.e.Send(out, fd, [][]byte{big[sent:]}, true)
 			}
 		}
 		d.e.Cancel(out)
@@ -106,7 +106,7 @@ func TestManyInOneTurn(t *testing.T) {
 		}
 		for i := range conns {
 			d.e.Receive(in[i], fds[i])
-			d.e.Send(out[i], fds[i], [][]byte{{1}, {2}})
+			d.e.Send(out[i], fds[i], [][]byte{{1}, {2}}, true)
 		}
 		most := 0
 		for len(d.done) < 2*conns {

@@ -31,6 +31,8 @@ type Epoll struct {
 	fd     int
 	waker  *waker
 	spin   spinner
+	hold   holder
+	held   bool // the last sleep kept the P, and found work
 	gather *uring.Gather
 	buffer []byte // mapped
 	at     int    // of the part of it that is read into; not zero in checked builds only
@@ -75,7 +77,8 @@ const (
 
 // NewEpoll makes the engine on the calling goroutine, which must be locked to its thread.
 func NewEpoll(opts Options) (*Epoll, error) {
-	e := &Epoll{beforeSleep: opts.BeforeSleep, sockets: newSockets(), spin: spinner{limit: opts.Spin}, fd: -1}
+	e := &Epoll{beforeSleep: opts.BeforeSleep, sockets: newSockets(), spin: spinner{limit: opts.Spin}, hold: holder{may: opts.HoldP},
+		fd: -1}
 	var err error
 	if e.fd, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return nil, os.NewSyscallError("epoll_create1", err)
@@ -182,7 +185,7 @@ func (e *Epoll) Receive(t Token, fd int) {
 }
 
 // Send tries at once: nearly always there is room.
-func (e *Epoll) Send(t Token, fd int, segs [][]byte) {
+func (e *Epoll) Send(t Token, fd int, segs [][]byte, _ bool) {
 	n, errno := e.send(fd, segs)
 	if errno == unix.EAGAIN {
 		w := &epollSend{}
@@ -258,7 +261,12 @@ func (e *Epoll) Wait(timeout time.Duration) error {
 	if len(e.done) > 0 {
 		timeout = 0
 	}
-	n, err := e.peek()
+	var n int
+	var err error
+	if !e.held || timeout == 0 { // after a sleep that was not told of, the next one is as cheap as a look
+		n, err = e.peek()
+	}
+	e.held = false
 	if n == 0 && err == nil && timeout != 0 {
 		n, err = e.idle(timeout)
 	}
@@ -270,7 +278,7 @@ func (e *Epoll) Wait(timeout time.Duration) error {
 }
 
 func (e *Epoll) idle(timeout time.Duration) (n int, err error) {
-	found := e.spin.try(e.Now, func() bool {
+	found := e.spin.wanted() && e.spin.look(e.Now, func() bool {
 		n, err = e.peek()
 		return n != 0 || err != nil || e.waker.woken.Load()
 	})
@@ -286,18 +294,33 @@ func (e *Epoll) idle(timeout time.Duration) (n int, err error) {
 	}
 	defer e.waker.awake()
 	e.counters.Sleeps++
-	ms := -1
-	if timeout >= 0 {
-		ms = int(min((timeout+time.Millisecond-1)/time.Millisecond, time.Hour/time.Millisecond))
-	}
 	e.counters.Enters++
-	return unix.EpollWait(e.fd, e.events, ms)
+	if !e.hold.wanted() {
+		return unix.EpollWait(e.fd, e.events, milliseconds(timeout))
+	}
+	e.counters.Held++
+	limit := holdLimit
+	if timeout >= 0 {
+		limit = min(limit, timeout)
+	}
+	n, err = epollHoldingP(e.fd, e.events, milliseconds(limit))
+	e.held = n > 0
+	e.hold.learn(e.held)
+	return n, err
+}
+
+// milliseconds rounds up: a wait that ends before its time would be followed by one that does not wait. Negative is for ever.
+func milliseconds(d time.Duration) int {
+	if d < 0 {
+		return -1
+	}
+	return int(min((d+time.Millisecond-1)/time.Millisecond, time.Hour/time.Millisecond))
 }
 
 // peek does not block, so the scheduler is not told.
 func (e *Epoll) peek() (int, error) {
 	e.counters.Enters++
-	return epollPeek(e.fd, e.events)
+	return epollHoldingP(e.fd, e.events, 0)
 }
 
 func (e *Epoll) Next(c *Completion) bool {

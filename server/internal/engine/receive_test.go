@@ -40,7 +40,7 @@ func TestReceiveReset(t *testing.T) {
 		require.Equal(d, unix.ECONNRESET, c.Err)
 		require.False(d, c.More)
 		s := MakeToken(tok.Slot(), tok.Generation(), OpSend)
-		d.e.Send(s, fd, [][]byte{[]byte("x")})
+		d.e.Send(s, fd, [][]byte{[]byte("x")}, true)
 		require.Equal(d, unix.EPIPE, d.get(s).Err)
 		d.e.CloseSocket(fd)
 	})

@@ -29,7 +29,7 @@ func TestSendSegments(t *testing.T) {
 						segs = append(segs, b[:n])
 						b = b[n:]
 					}
-					d.e.Send(tok, fd, segs)
+					d.e.Send(tok, fd, segs, true)
 					c := d.get(tok)
 					require.Zero(d, c.Err)
 					require.Positive(d, c.Res)
@@ -81,7 +81,7 @@ func TestSendBeyondOneGiB(t *testing.T) {
 				for n := size - total; n > 0; n -= min(n, len(mem)) {
 					segs = append(segs, mem[:min(n, len(mem))])
 				}
-				d.e.Send(tok, pair[0], segs)
+				d.e.Send(tok, pair[0], segs, true)
 				c := d.get(tok)
 				require.Zero(d, c.Err)
 				require.Positive(d, c.Res)
@@ -102,11 +102,99 @@ func TestProgress(t *testing.T) {
 		fd, client := d.pair()
 		tok := d.token(OpSend)
 		before := d.e.Progress(fd)
-		d.e.Send(tok, fd, [][]byte{pattern(1000)})
+		d.e.Send(tok, fd, [][]byte{pattern(1000)}, true)
 		require.Equal(d, 1000, d.get(tok).Res)
 		_, err := io.ReadFull(client, make([]byte, 1000))
 		require.NoError(d, err)
 		require.Eventually(d, func() bool { return d.e.Progress(fd) != before }, time.Second, time.Millisecond)
 		d.e.CloseSocket(fd)
+	})
+}
+
+// A send whose completion nobody awaits does not end the wait: an answer and the wait for the next request are one enter.
+func TestOneEnterForEach(t *testing.T) {
+	d := newDesk(t, openURing, Options{})
+	fd, client := d.pair()
+	in, out := d.tokens()
+	d.e.Receive(in, fd)
+	const trips = 1000
+	go func() {
+		b := make([]byte, 64)
+		for range trips {
+			_, _ = client.Write(b)
+			_, _ = io.ReadFull(client, b)
+		}
+		client.Close()
+	}()
+	before := d.e.Counters()
+	received, sent := 0, 0
+	for ended := false; !ended; {
+		d.turn(patience)
+		for _, c := range d.done {
+			require.Zero(d, c.Err)
+			if c.Token == out {
+				sent++
+				continue
+			}
+			ended = c.Res == 0
+			if received += c.Res; received%64 == 0 && !ended {
+				d.e.Send(out, fd, [][]byte{c.View}, false)
+			}
+		}
+		d.done = d.done[:0]
+	}
+	after := d.e.Counters()
+	require.Equal(d, trips, sent)
+	require.Less(d, after.Enters-before.Enters, uint64(trips*12/10), "%+v", after) // signals end some of them early
+	d.e.CloseSocket(fd)
+}
+
+// A send that is not awaited and finds the socket full is told of, and the next one waits for room, without holding up others.
+func TestPromptSendToFullSocket(t *testing.T) {
+	kernels(t, func(d *desk) {
+		fd, client := d.pair()
+		tok := d.token(OpSend)
+		other, peer, in := d.armed()
+		var all, piece []byte
+		full := false
+		for n := 0; !full; n++ {
+			require.Less(d, n, 10_000)
+			piece = pattern(maxPrompt)
+			d.e.Send(tok, fd, [][]byte{piece}, false)
+			d.turn(0)
+			if len(d.done) == 0 { // it waits for room, as epoll's do at once
+				full = true
+				break
+			}
+			c := d.get(tok)
+			if c.Err == unix.EAGAIN {
+				continue // the next one waits for room
+			}
+			require.Zero(d, c.Err)
+			all = append(all, piece[:c.Res]...)
+		}
+		for range 3 {
+			_, err := peer.Write([]byte("hello"))
+			require.NoError(d, err)
+			c := d.get(in)
+			require.Equal(d, "hello", string(c.View))
+			if !c.More {
+				d.e.Receive(in, other)
+			}
+		}
+		got := make(chan []byte)
+		go func() {
+			b, _ := io.ReadAll(client)
+			got <- b
+		}()
+		c := d.get(tok)
+		require.Zero(d, c.Err)
+		all = append(all, piece[:c.Res]...)
+		d.e.EndOutput(fd)
+		require.True(d, bytes.Equal(all, <-got))
+		d.e.Cancel(in)
+		d.get(in)
+		d.e.CloseSocket(fd)
+		d.e.CloseSocket(other)
 	})
 }

@@ -102,10 +102,10 @@ func send(fd int, b []byte) (int, unix.Errno) {
 	return int(n), errno
 }
 
-// epollPeek is epoll_wait with a timeout of zero.
-func epollPeek(fd int, events []unix.EpollEvent) (int, error) {
+// epollHoldingP is epoll_wait, with a timeout in milliseconds, that does not tell Go's scheduler.
+func epollHoldingP(fd int, events []unix.EpollEvent, timeout int) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(fd), uintptr(unsafe.Pointer(unsafe.SliceData(events))),
-		uintptr(len(events)), 0, 0, 0)
+		uintptr(len(events)), uintptr(timeout), 0, 0)
 	if errno != 0 {
 		return 0, errno
 	}

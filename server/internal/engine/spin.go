@@ -42,11 +42,8 @@ const (
 	pollsPerLook = 32   // polls between looks at the clock
 )
 
-// try spins if that seems worth it, calling poll until it reports work. It returns whether there is work.
-func (s *spinner) try(now func() int64, poll func() bool) bool {
-	if s.limit <= 0 || !s.wanted() {
-		return false
-	}
+// look calls poll until it reports work, or the limit is over. It returns whether there is work.
+func (s *spinner) look(now func() int64, poll func() bool) bool {
 	s.spins++
 	start := now()
 	found := false
@@ -62,7 +59,11 @@ func (s *spinner) try(now func() int64, poll func() bool) bool {
 // active notes that a connection has received something.
 func (s *spinner) active(slot uint32) { s.seen |= 1 << (slot & 63) }
 
+// wanted says whether to spin before the sleep that is due.
 func (s *spinner) wanted() bool {
+	if s.limit <= 0 {
+		return false
+	}
 	if s.waits++; s.waits >= spinSample {
 		s.crowd = bits.OnesCount64(s.seen) > spinConns
 		s.waits, s.seen = 0, 0

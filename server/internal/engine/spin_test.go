@@ -24,10 +24,12 @@ func newSpinDesk(limit time.Duration) *spinDesk {
 func (d *spinDesk) wait(gap time.Duration) (spun bool) {
 	start := d.now
 	was := d.spins
-	d.try(func() int64 { return d.now }, func() bool {
-		d.now += int64(time.Microsecond)
-		return d.now-start >= int64(gap)
-	})
+	if d.wanted() {
+		d.look(func() int64 { return d.now }, func() bool {
+			d.now += int64(time.Microsecond)
+			return d.now-start >= int64(gap)
+		})
+	}
 	return d.spins > was
 }
 

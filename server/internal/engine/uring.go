@@ -19,6 +19,7 @@ type Options struct {
 	PlainBuffers bool          // no incremental buffers
 	BufferSize   int           // of a receive buffer; 0 for the group's choice
 	SingleShot   bool          // no multishot receive
+	HoldP        func() bool   // whether others have a P while a loop that sleeps keeps its own; nil: they have not
 	BeforeSleep  func()        // called when a wait is about to block; nil for nothing
 }
 
@@ -40,6 +41,11 @@ const (
 	// happens within it.
 	blockingEnter = 1 << 20
 
+	// maxPrompt is the number of bytes up to which a send that is not awaited is tried without waiting for room. It completes within
+	// its enter then, and so the same enter can wait for what comes after it: else it would end with the send, and a second one
+	// would wait. (At 20,000 to 100,000 requests a second that saves 3 to 5 % of the CPU time.) The output is held meanwhile.
+	maxPrompt = 16 << 10
+
 	closeTries, closeWait = 8, 50 * time.Millisecond // signals end a wait early
 
 	wakeToken = Token(1) << 63 // of the read on the eventfd: no slot reaches so far
@@ -53,6 +59,7 @@ type URing struct {
 	waker  *waker
 	wakeIn []byte // what the read on the eventfd writes to; mapped memory
 	spin   spinner
+	hold   holder
 	opts   Options
 	shot   int // the cap of a shot, or 0 where the kernel has none
 	total  int // the bytes after which a receive ends, or 0 likewise
@@ -62,7 +69,10 @@ type URing struct {
 
 	gathers []*uring.Gather // by slot; in use while its send is in flight
 	free    []*uring.Gather
-	queued  int // bytes of sends that the next enter copies
+	queued  int    // bytes of sends that the next enter copies
+	prompt  int    // sends that complete within the next enter
+	prompts bool   // the kernel has such sends
+	full    []bool // by slot: a prompt send found the socket full
 
 	dry      int // receives that found no buffer since the group has grown, or the last Trim
 	counters Counters
@@ -91,7 +101,8 @@ func NewURing(opts Options) (*URing, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &URing{ring: ring, opts: opts, sockets: newSockets(), spin: spinner{limit: opts.Spin}}
+	e := &URing{ring: ring, opts: opts, sockets: newSockets(), spin: spinner{limit: opts.Spin}, hold: holder{may: opts.HoldP},
+		prompts: features.PromptSend == nil}
 	if features.ShotCap == nil {
 		e.shot = shotCap
 	}
@@ -144,7 +155,7 @@ func (e *URing) submit() error {
 	} else {
 		err = e.ring.Submit()
 	}
-	e.queued = 0
+	e.queued, e.prompt = 0, 0
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) {
 		time.Sleep(time.Millisecond) // the kernel has no memory for requests; they stay queued
 		return nil
@@ -172,21 +183,23 @@ func (e *URing) Receive(t Token, fd int) {
 	sqe.UserData = uint64(t)
 }
 
-// sendFlags: WAITALL lets the kernel go on by itself when the socket was full.
-const sendFlags = unix.MSG_WAITALL | unix.MSG_NOSIGNAL
+// Flags of a send. WAITALL lets the kernel go on by itself when the socket was full.
+const (
+	sendFlags   = unix.MSG_WAITALL | unix.MSG_NOSIGNAL
+	promptFlags = unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL
+)
 
-func (e *URing) Send(t Token, fd int, segs [][]byte) {
+func (e *URing) Send(t Token, fd int, segs [][]byte, awaited bool) {
 	if len(segs) == 1 {
 		b := segs[0][:min(len(segs[0]), maxSend)]
-		e.queued += len(b)
 		sqe := e.sqe()
-		sqe.PrepareSend(fd, b, sendFlags)
+		sqe.PrepareSend(fd, b, e.sendFlags(t, len(b), awaited))
 		sqe.UserData = uint64(t)
 		return
 	}
 	g, err := e.gather(t.Slot())
 	if err != nil { // no memory for the vector: a short send is right as well
-		e.Send(t, fd, segs[:1])
+		e.Send(t, fd, segs[:1], true)
 		return
 	}
 	for _, s := range segs {
@@ -194,10 +207,26 @@ func (e *URing) Send(t Token, fd int, segs [][]byte) {
 			break
 		}
 	}
-	e.queued += g.Len()
 	sqe := e.sqe()
-	sqe.PrepareSendmsg(fd, g, sendFlags)
+	sqe.PrepareSendmsg(fd, g, e.sendFlags(t, g.Len(), awaited))
 	sqe.UserData = uint64(t)
+}
+
+// sendFlags returns the flags for a send of size bytes, which goes into the queue next.
+func (e *URing) sendFlags(t Token, size int, awaited bool) uint32 {
+	e.queued += size
+	if awaited || !e.prompts || size > maxPrompt {
+		return sendFlags
+	}
+	for int(t.Slot()) >= len(e.full) {
+		e.full = append(e.full, false)
+	}
+	if e.full[t.Slot()] {
+		e.full[t.Slot()] = false
+		return sendFlags
+	}
+	e.prompt++
+	return promptFlags
 }
 
 func (e *URing) gather(slot uint32) (*uring.Gather, error) {
@@ -220,22 +249,25 @@ func (e *URing) Cancel(t Token) {
 	sqe.Flags |= uring.SQECQESkipSuccess
 }
 
-// Wait enters once where that is enough: an enter that cannot block hands over what is prepared and runs what the kernel has
-// pending. Only when nothing came of it, it blocks, in a way that Go's scheduler knows of. This was measured against always
-// doing the latter: 250,000 echoes a second for 226,000.
+// Wait enters once where that is enough. Where the kernel has completions pending, an enter that cannot block hands over what is
+// prepared and runs them: Go's scheduler need not know of it. (This was measured against always telling it: 250,000 echoes a
+// second for 226,000.) Where it has none, the enter that hands over also sleeps.
 func (e *URing) Wait(timeout time.Duration) error {
 	e.group.Publish()
 	if err := e.err; err != nil {
 		e.err = nil
 		return err
 	}
-	if e.ring.Pending() > 0 || e.ring.TaskrunPending() {
+	idle := timeout != 0 && e.ring.Ready() == 0 && !e.ring.TaskrunPending()
+	spin := idle && e.spin.wanted()
+	if e.ring.TaskrunPending() || e.ring.Pending() > 0 && (!idle || spin || !e.prompts || e.queued >= blockingEnter) {
 		if err := e.submit(); err != nil {
 			return err
 		}
+		idle = timeout != 0 && e.ring.Ready() == 0
 	}
-	if e.ring.Ready() == 0 && timeout != 0 {
-		if err := e.idle(timeout); err != nil {
+	if idle {
+		if err := e.idle(timeout, spin); err != nil {
 			return err
 		}
 	}
@@ -251,9 +283,9 @@ func (e *URing) Wait(timeout time.Duration) error {
 	return nil
 }
 
-// idle waits for work: it looks for it for a while, if that has paid lately, then sleeps.
-func (e *URing) idle(timeout time.Duration) error {
-	if e.spin.try(e.Now, e.poll) {
+// idle waits for work: it looks for it for a while, where that has paid lately, then sleeps.
+func (e *URing) idle(timeout time.Duration, spin bool) error {
+	if spin && e.spin.look(e.Now, e.poll) {
 		e.counters.Spins++
 		if e.ring.TaskrunPending() {
 			return e.submit()
@@ -264,10 +296,10 @@ func (e *URing) idle(timeout time.Duration) error {
 		e.opts.BeforeSleep()
 	}
 	if !e.waker.sleep() {
-		return nil
+		return e.submit()
 	}
 	e.counters.Sleeps++
-	err := e.ring.SubmitAndWait(1, timeout)
+	err := e.sleep(timeout)
 	e.waker.awake()
 	if errors.Is(err, unix.EBADR) {
 		return fmt.Errorf("%w: %w", ErrLost, err)
@@ -275,6 +307,23 @@ func (e *URing) idle(timeout time.Duration) error {
 	if errors.Is(err, unix.EAGAIN) || errors.Is(err, unix.ENOMEM) {
 		return nil
 	}
+	return err
+}
+
+// sleep hands over what is prepared, and waits for one completion beyond those of its prompt sends.
+func (e *URing) sleep(timeout time.Duration) error {
+	n := 1 + e.prompt
+	e.queued, e.prompt = 0, 0
+	if !e.hold.wanted() {
+		return e.ring.SubmitAndWait(n, timeout)
+	}
+	e.counters.Held++
+	limit := holdLimit
+	if timeout >= 0 {
+		limit = min(limit, timeout)
+	}
+	err := e.ring.SubmitAndWaitHoldingP(n, limit)
+	e.hold.learn(e.ring.Ready() > 0)
 	return err
 }
 
@@ -331,6 +380,9 @@ func (e *URing) complete(c *Completion, t Token, cqe *uring.CQE) {
 			}
 		}
 	case OpSend:
+		if c.Err == unix.EAGAIN && int(t.Slot()) < len(e.full) {
+			e.full[t.Slot()] = true
+		}
 		if slot := int(t.Slot()); slot < len(e.gathers) && e.gathers[slot] != nil {
 			e.free = append(e.free, e.gathers[slot])
 			e.gathers[slot] = nil

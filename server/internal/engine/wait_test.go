@@ -95,7 +95,7 @@ func TestSignals(t *testing.T) {
 			}
 			if !sending && sent < len(all) {
 				n := min(len(all)-sent, 10_000)
-				d.e.Send(out, fd, [][]byte{all[sent : sent+n/2], all[sent+n/2 : sent+n]})
+				d.e.Send(out, fd, [][]byte{all[sent : sent+n/2], all[sent+n/2 : sent+n]}, true)
 				sending = true
 			}
 			d.turn(time.Second)
@@ -155,7 +155,7 @@ func TestEpollLooksAtOthers(t *testing.T) {
 	time.Sleep(time.Millisecond)
 	for n := 0; ; n++ {
 		require.Less(t, n, 5)
-		d.e.Send(out, fd, [][]byte{[]byte("x")})
+		d.e.Send(out, fd, [][]byte{[]byte("x")}, true)
 		d.turn(-1)
 		seen := false
 		for _, c := range d.done {

@@ -136,7 +136,7 @@ func (e *Engine) Receive(t engine.Token, fd int) {
 }
 
 // Send is of engine.Engine.
-func (e *Engine) Send(t engine.Token, fd int, segs [][]byte) {
+func (e *Engine) Send(t engine.Token, fd int, segs [][]byte, _ bool) {
 	s := e.sock(fd, "send")
 	if t.Op() != engine.OpSend || len(segs) == 0 {
 		e.fail("send of %d segments with token %x", len(segs), uint64(t))
