@@ -8,7 +8,15 @@ type Command struct {
 	Args [][]byte
 	// Err is set only with [Requests.DeliverErrors]: the peer broke the protocol, and this is what to answer.
 	Err ProtocolError
+	// Part is not nil only with [Requests.Parts]: it is a piece of the next argument of a command of which more is to come, and
+	// valid as long as Args. In a message with the first piece of an argument, Args are the arguments before it; in one with a
+	// further piece it is empty. The piece may be empty. Args of the last message of the command, without a Part, are all arguments:
+	// those that were delivered in parts are nil.
+	Part []byte
+	// Rest is the number of bytes of the argument that follow Part.
+	Rest int
 
+	odd      bool   // Err or Part is set
 	unquoted []byte // quoted arguments of the inline command in Args
 }
 
@@ -16,6 +24,11 @@ const (
 	keptArgs     = 4096  // elements of Args kept for the next command: 96 KiB per loop
 	keptUnquoted = 65536 // bytes of unquoted kept for the next command: Redis' limit on an inline command
 )
+
+func (m *Command) clear() {
+	m.Args = m.Args[:0]
+	m.Err, m.Part, m.Rest, m.odd = "", nil, 0, false
+}
 
 // trim gives memory back that a command of count arguments does not need, if it is unreasonably large.
 func (m *Command) trim(count int) {

@@ -17,7 +17,7 @@ func (r *Requests) inline(b []byte, m *Command) (int, error) {
 	}
 	r.state, r.seen = fresh, 0
 	m.trim(0)
-	m.Err = ""
+	m.clear()
 	if !m.split(b[:end]) {
 		return r.fail(b, m, errInlineQuoting)
 	}

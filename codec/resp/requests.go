@@ -42,6 +42,10 @@ type Requests struct {
 	// MaxInline is the most bytes of an inline command, and of any other line, for which it is at least 20. Zero means 64 KiB.
 	MaxInline int
 
+	// Parts, if positive, lets an argument of more bytes that has not arrived as a whole be delivered as it arrives, so that
+	// nobody need hold it twice: see Command.Part.
+	Parts int
+
 	pos  int   // of a command that is not whole: offset of the line that is to be parsed next
 	left int32 // arguments from pos on; 0 while the first line is not whole
 	seen int32 // bytes of the line at pos that are known to have no end
@@ -52,6 +56,7 @@ type Requests struct {
 	DeliverErrors bool
 
 	state state
+	parts *parts // of a command in parts; nil for others
 }
 
 type state uint8
@@ -87,9 +92,9 @@ func (r *Requests) decode(b []byte, m *Command) (int, error) {
 		return pos, codec.Skip
 	}
 	left := int(count)
-	if cap(m.Args) > keptArgs || m.Err != "" {
+	if cap(m.Args) > keptArgs || m.odd {
 		m.trim(left)
-		m.Err = ""
+		m.clear()
 	}
 	args := m.Args[:0]
 	if left > cap(args) {
@@ -154,7 +159,10 @@ func (r *Requests) resume(b []byte, m *Command) (int, error) {
 			return n, err
 		}
 	}
-	if r.left == 0 {
+	if r.parts != nil && (r.parts.rest > 0 || len(b) < tailSize) {
+		return r.parts.next(b, m)
+	}
+	if r.left == 0 && r.parts == nil {
 		return r.decode(b, m) // within the first line
 	}
 	for r.left > 0 {
@@ -168,10 +176,16 @@ func (r *Requests) resume(b []byte, m *Command) (int, error) {
 		r.seen = 0
 		end := start + int(size) + 2
 		if end > len(b) {
+			if r.Parts > 0 && int(size) > r.Parts {
+				return r.part(b, m, start, int(size))
+			}
 			return end, codec.More
 		}
 		r.pos = end
 		r.left--
+	}
+	if r.parts != nil {
+		return r.lastPart(b, m)
 	}
 	return r.decode(b, m)
 }
@@ -240,14 +254,14 @@ func (r *Requests) line(b []byte, pos int, end byte) (int, error) {
 
 // fail ends the connection, at once or with a Command that the reactor answers.
 func (r *Requests) fail(b []byte, m *Command, err ProtocolError) (int, error) {
-	m.Args = m.Args[:0]
-	r.pos, r.left, r.seen = 0, 0, 0
+	m.clear()
+	r.pos, r.left, r.seen, r.parts = 0, 0, 0, nil
 	if !r.DeliverErrors {
 		r.state = fresh
 		return 0, err
 	}
 	r.state = broken
-	m.Err = err
+	m.Err, m.odd = err, true
 	return len(b), nil
 }
 

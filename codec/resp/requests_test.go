@@ -272,7 +272,7 @@ func TestRequestsMemory(t *testing.T) {
 			require.Equal(t, codec.More, err)
 		}
 	}), uint64(64<<10))
-	require.LessOrEqual(t, unsafe.Sizeof(dec), uintptr(48), "each connection has one")
+	require.LessOrEqual(t, unsafe.Sizeof(dec), uintptr(64), "each connection has one")
 }
 
 // The memory of a large command is given back with the next small one.
