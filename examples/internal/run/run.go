@@ -26,6 +26,9 @@ type Example struct {
 	Name  string
 	About string // what -h says before the flags
 	Addr  string // of -listen, where nothing is given
+	// Env, if not empty, lets each flag also be given as an environment variable, of which this is the first word: with CACHE,
+	// -max-value is CACHE_MAX_VALUE. The command line wins.
+	Env string
 	// Flags defines flags of the example's own. It may be nil.
 	Flags func(*flag.FlagSet)
 	// Listen brings the protocol to the server. The function that it returns, if any, runs when the server has ended.
@@ -53,6 +56,9 @@ func (e Example) run(args []string, stderr io.Writer) int {
 	fs.Usage = func() {
 		fmt.Fprintf(stderr, "%s\n\nFlags:\n", strings.TrimSpace(e.About))
 		fs.PrintDefaults()
+		if e.Env != "" {
+			fmt.Fprintf(stderr, "\nEach flag is an environment variable as well: -listen is %s.\n", e.variable("listen"))
+		}
 	}
 	var cfg server.Config
 	addr := fs.String("listen", e.Addr, "listen on `address`: host:port, or unix:path")
@@ -69,7 +75,13 @@ func (e Example) run(args []string, stderr io.Writer) int {
 	if e.Flags != nil {
 		e.Flags(fs)
 	}
-	switch err := fs.Parse(args); {
+	err := e.fromEnvironment(fs)
+	if err == nil {
+		err = fs.Parse(args)
+	} else {
+		fmt.Fprintf(stderr, "%s: %v\n", e.Name, err)
+	}
+	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return statusOK
 	case err != nil:
@@ -87,6 +99,26 @@ func (e Example) run(args []string, stderr io.Writer) int {
 		return statusError
 	}
 	return statusOK
+}
+
+// fromEnvironment sets the flags that are given as environment variables.
+func (e Example) fromEnvironment(fs *flag.FlagSet) (err error) {
+	if e.Env == "" {
+		return nil
+	}
+	fs.VisitAll(func(f *flag.Flag) {
+		name := e.variable(f.Name)
+		if value, ok := os.LookupEnv(name); ok && err == nil {
+			if set := fs.Set(f.Name, value); set != nil {
+				err = fmt.Errorf("invalid value %q of %s: %w", value, name, set)
+			}
+		}
+	})
+	return err
+}
+
+func (e Example) variable(flag string) string {
+	return e.Env + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
 func (e Example) serve(cfg server.Config, addr string) error {
@@ -108,7 +140,7 @@ func (e Example) serve(cfg server.Config, addr string) error {
 	if err != nil {
 		return err
 	}
-	network, addr := splitAddr(addr)
+	network, addr := SplitAddr(addr)
 	bound, end, err := e.Listen(srv, network, addr, cfg.Logger)
 	if err != nil {
 		return errors.Join(err, srv.Close())
@@ -133,8 +165,8 @@ func (e Example) serve(cfg server.Config, addr string) error {
 	return err
 }
 
-// splitAddr returns the network that an address is of.
-func splitAddr(addr string) (network, rest string) {
+// SplitAddr returns the network that an address is of.
+func SplitAddr(addr string) (network, rest string) {
 	if path, ok := strings.CutPrefix(addr, "unix:"); ok {
 		return "unix", path
 	}

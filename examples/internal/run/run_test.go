@@ -75,10 +75,35 @@ func TestParseCPUs(t *testing.T) {
 }
 
 func TestSplitAddr(t *testing.T) {
-	network, addr := splitAddr("unix:" + filepath.Join("a", "b:c"))
+	network, addr := SplitAddr("unix:" + filepath.Join("a", "b:c"))
 	require.Equal(t, "unix", network)
 	require.Equal(t, "a/b:c", addr)
-	network, addr = splitAddr("[::1]:80")
+	network, addr = SplitAddr("[::1]:80")
 	require.Equal(t, "tcp", network)
 	require.Equal(t, "[::1]:80", addr)
+}
+
+func TestEnvironment(t *testing.T) {
+	e := example
+	e.Env = "EXAMPLE"
+	for _, c := range []struct {
+		name, value, args string
+		status            int
+		says              string
+	}{
+		{"EXAMPLE_LOOPS", "x", "", 2, `invalid value "x" of EXAMPLE_LOOPS`},
+		{"EXAMPLE_LOOPS", "-1", "", 2, "-loops is -1"},
+		{"EXAMPLE_LOOPS", "-1", "-loops 2000", 1, "Loops is 2000"}, // the command line wins
+		{"EXAMPLE_OWN", "perhaps", "", 2, "EXAMPLE_OWN"},
+		{"EXAMPLE_OWN", "true", "-listen nowhere", 1, "missing port"},
+		{"EXAMPLE_LISTEN", "nowhere", "", 1, "missing port"},
+		{"LOOPS", "x", "-h", 0, "-listen is EXAMPLE_LISTEN"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv(c.name, c.value)
+			var stderr strings.Builder
+			require.Equal(t, c.status, e.run(strings.Fields(c.args), &stderr), stderr.String())
+			require.Contains(t, stderr.String(), c.says)
+		})
+	}
 }
