@@ -21,12 +21,14 @@ type Status uint8
 const (
 	// Continue goes on.
 	Continue Status = iota
-	// Pause stops OnInbound until a function given to Sender.Do returns Continue. Receiving stops as well.
+	// Pause stops OnInbound until a function given to Sender.Do returns Continue, or any callback Resume. Receiving stops as well.
 	Pause
 	// Drain takes in nothing more, sends what is pending, then closes.
 	Drain
 	// Close closes now; what was not sent is dropped, and OnClose is told.
 	Close
+	// Resume ends a Pause and goes on: OnRoom returns it, for instance, when it has sent the last piece of a large reply.
+	Resume
 )
 
 // String returns the status's name.
@@ -40,6 +42,8 @@ func (s Status) String() string {
 		return "Drain"
 	case Close:
 		return "Close"
+	case Resume:
+		return "Resume"
 	}
 	return fmt.Sprintf("Status(%d)", uint8(s))
 }

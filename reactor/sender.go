@@ -257,8 +257,8 @@ func (s *Session[In, Out]) encode(functions bool) {
 
 // resume applies the status of a function, which alone ends a Pause.
 func (s *Session[In, Out]) resume(st Status) {
-	if st == Continue && s.status == Pause {
-		s.status = Continue
+	if st == Continue {
+		st = Resume
 	}
 	s.apply(st)
 }

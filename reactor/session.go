@@ -87,8 +87,13 @@ func (s *Session[In, Out]) AwaitsRoom() bool {
 
 // apply takes a status that a callback returned. A connection never comes back from Drain or Close.
 func (s *Session[In, Out]) apply(st Status) {
-	if st > Close {
+	switch {
+	case st > Resume:
 		panic(fmt.Sprintf("reactor: %T returned %v", s.r, st))
+	case st == Resume:
+		if st = Continue; s.status == Pause {
+			s.status = Continue
+		}
 	}
 	if st > s.status {
 		s.status = st

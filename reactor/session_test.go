@@ -16,8 +16,8 @@ import (
 )
 
 func TestStatusString(t *testing.T) {
-	require.Equal(t, "[Continue Pause Drain Close Status(4)]",
-		fmt.Sprint([]reactor.Status{reactor.Continue, reactor.Pause, reactor.Drain, reactor.Close, 4}))
+	require.Equal(t, "[Continue Pause Drain Close Resume Status(5)]",
+		fmt.Sprint([]reactor.Status{reactor.Continue, reactor.Pause, reactor.Drain, reactor.Close, reactor.Resume, 5}))
 }
 
 func newHooked(t *testing.T, h *hooked, cfg reactortest.Config) *reactortest.Conn[frame] {
@@ -263,6 +263,50 @@ func TestRoom(t *testing.T) {
 	require.Equal(t, 6000, n)
 	_, err := c.Closed()
 	require.NoError(t, err)
+}
+
+// chunked answers "big" with a hundred lines, as there is room, and any other line with itself.
+type chunked struct {
+	codec.Line
+	left int
+}
+
+func (p *chunked) OnInbound(m *codec.Frame, out *reactor.Outbound[codec.Frame]) reactor.Status {
+	if string(*m) != "big" {
+		out.Send(*m)
+		return reactor.Resume // nothing to end
+	}
+	p.left = 100
+	return p.produce(out, reactor.Continue)
+}
+
+func (p *chunked) OnRoom(out *reactor.Outbound[codec.Frame]) reactor.Status {
+	return p.produce(out, reactor.Resume)
+}
+
+func (p *chunked) produce(out *reactor.Outbound[codec.Frame], done reactor.Status) reactor.Status {
+	for ; p.left > 0; p.left-- {
+		if out.Room() == 0 {
+			return reactor.Pause
+		}
+		out.Send(codec.Frame("piece"))
+	}
+	return done
+}
+
+// A large reply is sent as there is room, and the next request waits for its end.
+func TestResumeStatus(t *testing.T) {
+	c := reactortest.New(t, func(reactor.Peer[codec.Frame]) *chunked { return &chunked{} },
+		reactortest.Config{MaxOutbound: 30, SocketBuffer: 20})
+	fmt.Fprint(c, "a\nbig\nb\nbig\nbig\nc\n")
+	var got strings.Builder
+	for range 1000 {
+		got.Write(c.Take())
+		require.LessOrEqual(t, c.Pending(), 36)
+	}
+	big := strings.Repeat("piece\n", 100)
+	require.Equal(t, "a\n"+big+"b\n"+big+big+"c\n", got.String())
+	require.Equal(t, reactor.Continue, c.Status())
 }
 
 // Room that was asked for and is not there is a request for OnRoom, also when nothing was sent since.

@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/protoring/protoring/buffers"
+	"github.com/protoring/protoring/codec"
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
@@ -231,6 +232,60 @@ func TestPause(t *testing.T) {
 		require.Equal(t, "not yet", c.line())
 		require.Equal(t, "nor this", c.line())
 		c.echo("and on it goes")
+		x.finish()
+	})
+}
+
+// bulk answers each line with 4 MiB, as there is room, and then the line.
+type bulk struct {
+	codec.Line
+	line string
+	left int
+}
+
+const bulkPieces = 4096
+
+func (b *bulk) OnInbound(m *codec.Frame, out *reactor.Outbound[codec.Frame]) reactor.Status {
+	b.line, b.left = string(*m), bulkPieces
+	return b.produce(out, reactor.Continue)
+}
+
+func (b *bulk) OnRoom(out *reactor.Outbound[codec.Frame]) reactor.Status {
+	return b.produce(out, reactor.Resume)
+}
+
+func (b *bulk) produce(out *reactor.Outbound[codec.Frame], done reactor.Status) reactor.Status {
+	for ; b.left > 0; b.left-- {
+		if out.Room() == 0 {
+			return reactor.Pause
+		}
+		out.Send(bulkPiece)
+	}
+	if b.line != "" {
+		out.Send(codec.Frame(b.line))
+		b.line = ""
+	}
+	return done
+}
+
+var bulkPiece = codec.Frame(strings.Repeat("x", 1023))
+
+// Large replies go out piece by piece, in order, and OnRoom itself ends the pause.
+func TestResumeAfterLargeReply(t *testing.T) {
+	each(t, func(t *testing.T, s setup) {
+		x := build(t, s)
+		listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(peer) *bulk { return &bulk{} })
+		x.serve()
+		for _, c := range x.spread(2*s.Loops, &net.Dialer{}) {
+			c.say("one\ntwo")
+			c.say("three")
+			for _, want := range []string{"one", "two", "three"} {
+				for range bulkPieces {
+					require.Equal(t, string(bulkPiece), c.line())
+				}
+				require.Equal(t, want, c.line())
+			}
+		}
 		x.finish()
 	})
 }
