@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"unsafe"
 
 	"github.com/protoring/protoring/uring"
 	"golang.org/x/sys/unix"
@@ -187,6 +188,33 @@ func (g *Group) Take(id uint16, n int, more bool) []byte {
 	return view
 }
 
+// Extend is Take of the completion that follows, where its bytes lie right behind view, which ends in buffer last: then both are
+// one view, of both buffers. A message that a cap on shots or a buffer's end has cut is whole again.
+func (g *Group) Extend(view []byte, last, id uint16, n int, more bool) (both []byte, ok bool) {
+	st, end := &g.state[last], g.end(last, view)
+	switch {
+	case id == last && end == int(st.off): // no other connection took from the buffer in between
+		st.off += int32(n)
+	case id == last+1 && end == g.cfg.BufferSize && g.state[id].off == 0 && int(id)%g.perInc != 0:
+		st = &g.state[id]
+		st.off = int32(n)
+		st.views++
+	default:
+		return view, false
+	}
+	if !more {
+		st.spent = true
+		g.left(id)
+	}
+	return unsafe.Slice(unsafe.SliceData(view), len(view)+n), true
+}
+
+// end returns the offset in a buffer at which a view of it, or of buffers before it too, ends.
+func (g *Group) end(id uint16, view []byte) int {
+	from := uintptr(unsafe.Pointer(unsafe.SliceData(g.mem(id))))
+	return int(uintptr(unsafe.Pointer(unsafe.SliceData(view))) + uintptr(len(view)) - from)
+}
+
 // left keeps the books when the kernel has used up a buffer.
 func (g *Group) left(id uint16) {
 	inc := &g.incs[int(id)/g.perInc]
@@ -201,14 +229,23 @@ func (g *Group) left(id uint16) {
 // Spend takes a buffer that the kernel gave up without bytes in it.
 func (g *Group) Spend(id uint16, more bool) {
 	g.Take(id, 0, more)
-	g.Release(id, nil)
+	g.release(id)
 }
 
-// Release says that a view of buffer id is dead.
-func (g *Group) Release(id uint16, view []byte) {
+// Release says that a view of the buffers from first to last is dead.
+func (g *Group) Release(first, last uint16, view []byte) {
 	if Checked {
 		Overwrite(view)
 	}
+	for id := first; ; id++ {
+		g.release(id)
+		if id == last {
+			return
+		}
+	}
+}
+
+func (g *Group) release(id uint16) {
 	st := &g.state[id]
 	if st.views--; st.views < 0 {
 		panic(fmt.Sprintf("buffers: a view of buffer %d is released twice", id))

@@ -223,14 +223,14 @@ func TestGroupReceives(t *testing.T) {
 				require.Equal(t, text(at, len(view)), view)
 				at += len(view)
 				n -= len(view)
-				g.Release(id, view)
+				g.Release(id, id, view)
 				require.Equal(t, Checked, Poisoned(view))
 				g.Publish()
 				g.check(t)
 			}
 		}
 		require.Zero(t, g.Grown-1, "one increment was enough")
-		require.Panics(t, func() { g.Release(0, nil) }, "twice")
+		require.Panics(t, func() { g.Release(0, 0, nil) }, "twice")
 		g.state[0].views = 0
 	})
 }
@@ -265,7 +265,7 @@ func TestGroupKeepsViews(t *testing.T) {
 		rand.Shuffle(len(views), func(i, j int) { views[i], views[j] = views[j], views[i] })
 		for i, k := range views {
 			require.True(t, bytes.Equal(text(k.at, len(k.view)), k.view))
-			g.Release(k.id, k.view)
+			g.Release(k.id, k.id, k.view)
 			if i%10 == 0 {
 				g.check(t)
 			}
@@ -288,7 +288,7 @@ func TestGroupShrinks(t *testing.T) {
 				for n := 10_000; n > 0; {
 					id, view := l.view()
 					n -= len(view)
-					g.Release(id, view)
+					g.Release(id, id, view)
 				}
 				g.Publish()
 			}
@@ -331,7 +331,8 @@ func TestGroupRetiresAndReturns(t *testing.T) {
 		defer l.close()
 		for range 16 { // all buffers have been in use, or what a few of them have
 			l.write([]byte("x"))
-			g.Release(l.view())
+			id, view := l.view()
+			g.Release(id, id, view)
 		}
 		calls := 0
 		for g.Trim() {
@@ -382,15 +383,16 @@ func TestGroupRefusals(t *testing.T) {
 // Random completions, as the kernel might give them, against a model of the kernel's queue of buffers.
 func TestGroupModel(t *testing.T) {
 	for _, incremental := range []bool{false, true} {
+		extended, across := 0, 0
 		onRing(t, func(ring *uring.Ring) {
 			for seed := range uint64(8) {
 				r := rand.New(rand.NewPCG(seed, 5))
 				g, err := NewGroup(ring, 1, GroupConfig{Increment: 32 << 10, Max: 160 << 10, BufferSize: 4 << 10})
 				require.NoError(t, err)
 				type view struct {
-					id   uint16
-					b    []byte
-					mark byte
+					first, last uint16
+					b           []byte
+					mark        byte
 				}
 				var views []view
 				var kernel []uint16 // available, oldest first
@@ -422,9 +424,11 @@ func TestGroupModel(t *testing.T) {
 						id := kernel[0]
 						n, more := g.cfg.BufferSize, false
 						if left := n - int(g.state[id].off); incremental {
-							n = r.IntN(left + 1)
+							if n = left; r.IntN(3) > 0 {
+								n = r.IntN(left + 1)
+							}
 							more = n < left
-						} else {
+						} else if r.IntN(3) > 0 {
 							n = r.IntN(n + 1)
 						}
 						if !more {
@@ -435,17 +439,33 @@ func TestGroupModel(t *testing.T) {
 							g.Spend(id, more)
 							break
 						}
+						if len(views) > 0 && r.IntN(2) == 0 { // what one connection received in two shots
+							v := &views[len(views)-1]
+							if both, ok := g.Extend(v.b, v.last, id, n, more); ok {
+								require.Len(t, both, len(v.b)+n)
+								require.Equal(t, bytes.Repeat([]byte{v.mark}, len(v.b)), both[:len(v.b)])
+								for i := range both {
+									both[i] = v.mark
+								}
+								extended++
+								if v.last != id {
+									across++
+								}
+								v.b, v.last = both, id
+								break
+							}
+						}
 						b := g.Take(id, n, more)
 						for i := range b {
 							b[i] = byte(step)
 						}
-						views = append(views, view{id, b, byte(step)})
+						views = append(views, view{id, id, b, byte(step)})
 					case 3, 4, 5:
 						if len(views) > 0 && r.IntN(100) < 80 {
 							i := r.IntN(len(views))
 							v := views[i]
 							require.Equal(t, bytes.Repeat([]byte{v.mark}, len(v.b)), v.b)
-							g.Release(v.id, v.b)
+							g.Release(v.first, v.last, v.b)
 							views = append(views[:i], views[i+1:]...)
 						}
 					case 6:
@@ -453,7 +473,7 @@ func TestGroupModel(t *testing.T) {
 					case 7:
 						if step/200%2 == 1 {
 							for _, v := range views {
-								g.Release(v.id, v.b)
+								g.Release(v.first, v.last, v.b)
 							}
 							views = nil
 							g.Trim()
@@ -464,6 +484,8 @@ func TestGroupModel(t *testing.T) {
 				}
 				require.NoError(t, g.Close())
 			}
+			require.Positive(t, across)
+			require.Equal(t, incremental, extended > across, "views of one buffer only where it is consumed piece by piece")
 		})
 	}
 }
@@ -478,7 +500,7 @@ func TestGroupDoesNotAllocate(t *testing.T) {
 		defer g.Close()
 		id := uint16(0)
 		require.Zero(t, testing.AllocsPerRun(1000, func() {
-			g.Release(id, g.Take(id, 100, false))
+			g.Release(id, id, g.Take(id, 100, false))
 			g.Publish()
 			id = (id + 1) % 8
 		}))

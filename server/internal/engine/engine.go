@@ -49,7 +49,8 @@ type Completion struct {
 	Err   unix.Errno // 0 when the operation succeeded
 	More  bool       // the accept or receive lives on; nothing else says so
 	View  []byte     // what was received: valid until Recycle, or until the next call of Next
-	buf   uint16     // buffer ID
+	first uint16     // IDs of the buffers that View lies in
+	last  uint16
 }
 
 // ErrLost says that the kernel has lost a completion. The engine cannot be trusted any more.

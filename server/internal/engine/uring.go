@@ -369,7 +369,8 @@ func (e *URing) complete(c *Completion, t Token, cqe *uring.CQE) {
 		switch {
 		case used && c.Res > 0:
 			e.spin.active(t.Slot())
-			c.View, c.buf = e.group.Take(id, c.Res, cqe.Flags&uring.CQEBufMore != 0), id
+			c.View, c.first, c.last = e.group.Take(id, c.Res, cqe.Flags&uring.CQEBufMore != 0), id, id
+			e.extend(c)
 		case used:
 			e.group.Spend(id, cqe.Flags&uring.CQEBufMore != 0)
 		case c.Err == unix.ENOBUFS:
@@ -390,9 +391,38 @@ func (e *URing) complete(c *Completion, t Token, cqe *uring.CQE) {
 	}
 }
 
+// extend takes the shots of the same receive that follow, and lie behind the first in memory, into one completion: the cap on a
+// shot, or the end of a buffer, has cut what arrived as one.
+func (e *URing) extend(c *Completion) {
+	for c.More {
+		cqe := e.following()
+		if cqe == nil || Token(cqe.UserData) != c.Token || cqe.Res <= 0 || c.Res+int(cqe.Res) > receiveTotal {
+			return
+		}
+		id, used := cqe.BufferID()
+		if !used {
+			return
+		}
+		both, ok := e.group.Extend(c.View, c.last, id, int(cqe.Res), cqe.Flags&uring.CQEBufMore != 0)
+		if !ok {
+			return
+		}
+		c.View, c.Res, c.last, c.More = both, len(both), id, cqe.More()
+		e.next++
+	}
+}
+
+// following returns the completion that Next would look at, of the first part, or nil.
+func (e *URing) following() *uring.CQE {
+	if e.next == len(e.first) {
+		return nil
+	}
+	return &e.first[e.next]
+}
+
 func (e *URing) Recycle(c *Completion) {
 	if c.View != nil {
-		e.group.Release(c.buf, c.View)
+		e.group.Release(c.first, c.last, c.View)
 		c.View = nil
 	}
 }
