@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"strings"
 	"testing"
 
 	"github.com/protoring/protoring/reactor"
@@ -165,6 +166,38 @@ func TestScriptedBackpressure(t *testing.T) {
 	require.True(t, c.receiving)
 	p.End()
 	r.stop()
+}
+
+// A send is awaited where something follows from its completion, and only there: the loop may sleep before it sees the others.
+func TestScriptedAwaited(t *testing.T) {
+	const limit = 8 << 10
+	for _, c := range []struct {
+		request string
+		want    []bool
+		status  reactor.Status
+		size    int
+	}{
+		{"answer", []bool{false}, reactor.Continue, 10},
+		{"the reactor pauses", []bool{true}, reactor.Pause, 10},
+		{"the connection ends", []bool{true}, reactor.Drain, 10},
+		{"the output is at its limit", []bool{true}, reactor.Continue, limit},
+	} {
+		t.Run(c.request, func(t *testing.T) {
+			r, _ := probes(t, enginetest.Config{}, Config{}, ListenConfig{MaxOutbound: limit}, func(_ int, p *probe) {
+				p.in = func(_ []byte, out outbound) reactor.Status {
+					out.Send(frame(strings.Repeat("x", c.size-1)))
+					return c.status
+				}
+			})
+			p := r.dial()
+			p.Write([]byte(c.request + "\n"))
+			r.quiet()
+			require.Len(t, p.Got, c.size)
+			require.Equal(t, c.want, r.e.Awaited)
+			p.Reset()
+			r.stop()
+		})
+	}
 }
 
 func TestScriptedPause(t *testing.T) {

@@ -22,7 +22,7 @@ type Features struct {
 	IncrementalBuffers error // RegisterBufRing with incremental set (6.12); kernels with bugs in it are told from good ones
 	ShotCap            error // PrepareRecvMultishot with a shotCap (6.17), with the kinds of groups that work
 	ReceiveTotal       error // PrepareRecvMultishot with a total (6.17), likewise
-	PromptSend         error // SQE.PrepareSend with MSG_DONTWAIT completes within the enter that submits it, also when the socket is full
+	PromptSend         error // SQE.PreparePrompt (5.17)
 	MsgRing            error // SQE.PrepareMsgRing between rings of this package (6.11)
 }
 
@@ -94,7 +94,7 @@ func probeFeatures() Features {
 	f.ReceiveTotal = probeOne("an end of a multishot receive after so many bytes", "6.17", func(*prober) error {
 		return probeKinds(f.IncrementalBuffers == nil, probeReceiveTotal)
 	})
-	f.PromptSend = probeOne("a send that does not wait", "5.6", probePromptSend)
+	f.PromptSend = probeOne("a send that tells only of failure", "5.17", probePromptSend)
 	f.MsgRing = probeOne("messages between rings", "6.11", probeMsgRing)
 	return f
 }
@@ -351,9 +351,9 @@ func probeMultishotAccept(p *prober) error {
 	return nil
 }
 
-// probePromptSend sends until the socket is full, without waiting for a completion: each must be there when the enter returns.
+// probePromptSend sends until the socket is full. Nothing is told of until then, and that is told within its enter.
 func probePromptSend(p *prober) error {
-	ours, _, err := p.socketpair()
+	ours, peer, err := p.socketpair()
 	if err != nil {
 		return err
 	}
@@ -364,25 +364,43 @@ func probePromptSend(p *prober) error {
 	if err != nil {
 		return err
 	}
-	for range probeSends {
-		p.sqe().PrepareSend(ours, b, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL)
+	sent := 0
+	for n := 0; p.ring.Ready() == 0; n++ {
+		if n == probeSends {
+			return errors.New("the socket does not get full, or nothing tells of it")
+		}
+		sqe := p.ring.SQE()
+		sqe.UserData = probeUserData
+		sqe.PrepareSend(ours, b, unix.MSG_NOSIGNAL)
+		sqe.PreparePrompt()
 		if err := p.ring.Submit(); err != nil {
 			return err
 		}
-		if p.ring.Ready() != 1 {
-			return errors.New("the completion is not there when the enter returns")
-		}
-		c, err := p.wait()
-		switch {
-		case err != nil:
-			return err
-		case c.Res == -int32(unix.EAGAIN):
-			return nil
-		case c.Res <= 0:
-			return fmt.Errorf("the send gave %s", result(c))
-		}
+		sent += len(b)
 	}
-	return errors.New("the socket does not get full")
+	first, _ := p.ring.CQEs()
+	c := first[0]
+	p.ring.Seen(1)
+	switch {
+	case c.Res == -int32(unix.EAGAIN):
+		sent -= len(b)
+	case c.Res > 0 && int(c.Res) < len(b):
+		sent -= len(b) - int(c.Res)
+	default:
+		return fmt.Errorf("a full socket gave %s", result(c))
+	}
+	got, buf := 0, make([]byte, probeSendSize)
+	for got < sent {
+		n, _, err := unix.Recvfrom(peer, buf, unix.MSG_DONTWAIT)
+		if err != nil {
+			return fmt.Errorf("receive, after %d of %d bytes: %w", got, sent, err)
+		}
+		got += n
+	}
+	if _, _, err := unix.Recvfrom(peer, buf, unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		return errors.New("more was sent than was told of")
+	}
+	return nil
 }
 
 func probeMsgRing(p *prober) (err error) {

@@ -27,7 +27,7 @@ func TestProbe(t *testing.T) {
 		{"MsgRing", f.MsgRing, 6, 11},
 		{"ShotCap", f.ShotCap, 6, 17},
 		{"ReceiveTotal", f.ReceiveTotal, 6, 17},
-		{"PromptSend", f.PromptSend, 5, 6},
+		{"PromptSend", f.PromptSend, 5, 17},
 	} {
 		if kernelIs(t, c.major, c.minor) {
 			require.NoError(t, c.err, c.name)

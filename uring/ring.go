@@ -299,6 +299,9 @@ func (r *Ring) TaskrunPending() bool {
 	return atomic.LoadUint32(r.sqFlags)&(sqTaskrun|sqCQOverflow) != 0
 }
 
+// Overflowing says that completions wait outside the queue, which was full. An enter brings them, once there is room.
+func (r *Ring) Overflowing() bool { return atomic.LoadUint32(r.sqFlags)&sqCQOverflow != 0 }
+
 // CQEs returns the completions that are there, in two parts where they wrap around the end of the queue. They are valid until
 // Seen.
 func (r *Ring) CQEs() (first, second []CQE) {

@@ -1,6 +1,10 @@
 package uring
 
-import "unsafe"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 // The Prepare methods fill an SQE that Ring.SQE returned. The caller sets UserData. Memory that is named to them must stay where
 // it is, and be left alone, until the operation's last completion; memory that the kernel writes must not be on the Go heap. The
@@ -32,6 +36,14 @@ func (s *SQE) PrepareRecv(fd int, group uint16) {
 func (s *SQE) PrepareSend(fd int, b []byte, msgFlags uint32) {
 	s.Opcode, s.Fd, s.OpFlags = OpSend, int32(fd), msgFlags
 	s.Addr, s.Len = address(unsafe.Pointer(unsafe.SliceData(b))), uint32(len(b))
+}
+
+// PreparePrompt makes a send that is prepared one that is tried within the enter that takes it, and has no completion where all was sent.
+// What it could not send at once is told by a completion, with the bytes that were sent or EAGAIN, which is in the queue, or beyond
+// it (Ring.Overflowing), when that enter returns. Needs Features.PromptSend.
+func (s *SQE) PreparePrompt() {
+	s.OpFlags |= unix.MSG_DONTWAIT | unix.MSG_WAITALL // the latter: all, or it counts as failed
+	s.Flags |= SQECQESkipSuccess
 }
 
 // PrepareSendmsg prepares sendmsg(2) of what is in g. The kernel reads g, and what it points to, until the completion.

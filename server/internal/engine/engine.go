@@ -69,7 +69,7 @@ type Engine interface {
 	// receive again, not more of them than Buffers says.
 	Receive(t Token, fd int)
 	// Send sends the segments in order. It may send less. There is one send for a descriptor at a time. Where the completion is not
-	// awaited, nothing follows from it: Wait may let it lie until something else happens.
+	// awaited, nothing follows from it: the next Wait may let it lie, if all was sent at once, until something else happens.
 	Send(t Token, fd int, segs [][]byte, awaited bool)
 	// Cancel ends an operation, which completes with ECANCELED, or as it would have. A token of none is ignored.
 	Cancel(t Token)

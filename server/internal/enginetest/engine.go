@@ -19,6 +19,8 @@ type Engine struct {
 
 	// Sends are the sizes of the sends that completed, in bytes.
 	Sends []int
+	// Awaited says of each send that was asked for whether its completion was awaited.
+	Awaited []bool
 	// Armed counts calls of Receive.
 	Armed int
 
@@ -136,7 +138,7 @@ func (e *Engine) Receive(t engine.Token, fd int) {
 }
 
 // Send is of engine.Engine.
-func (e *Engine) Send(t engine.Token, fd int, segs [][]byte, _ bool) {
+func (e *Engine) Send(t engine.Token, fd int, segs [][]byte, awaited bool) {
 	s := e.sock(fd, "send")
 	if t.Op() != engine.OpSend || len(segs) == 0 {
 		e.fail("send of %d segments with token %x", len(segs), uint64(t))
@@ -153,6 +155,7 @@ func (e *Engine) Send(t engine.Token, fd int, segs [][]byte, _ bool) {
 		o.len += len(seg)
 	}
 	o.sum = o.checksum()
+	e.Awaited = append(e.Awaited, awaited)
 	e.elsewhere()
 }
 
