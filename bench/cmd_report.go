@@ -59,8 +59,13 @@ func newDiffCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "diff OLD.json NEW.json",
 		Short: "Say what has changed between two results, and what is noise",
-		Example: `  bench run --addr 127.0.0.1:9000 --json before.json
-  bench run --addr 127.0.0.1:9000 --json after.json
+		Long: `Compares two results of the same load, figure by figure, and says which changes are real: those that the spread of the rounds does not
+explain. With fewer than three rounds on a side, parts of the measured time stand in for them, which see less. Cases and servers are matched by
+their names; what only one side has is listed, and so is what makes the two hard to compare, such as another kernel.
+
+Two runs at different times compare the machine with itself as well: bench compare alternates what it compares.`,
+		Example: `  bench run --addr 127.0.0.1:9000 --rounds 5 --duration 3s --json before.json
+  bench run --addr 127.0.0.1:9000 --rounds 5 --duration 3s --json after.json
   bench diff before.json after.json`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 2 {

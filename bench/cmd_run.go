@@ -1,11 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -44,6 +44,7 @@ func (f *loadFlags) add(fs *pflag.FlagSet) {
 	fs.IntSliceVar(&f.pin, "pin", nil, "bind the threads to these `CPUs` in turn, as in 1,2")
 	fs.IntVar(&f.cfg.ServerPID, "server-pid", 0, "the server's process, whose CPU time is measured; 0: look for it, -1: do not")
 	fs.BoolVar(&f.cfg.CountSyscalls, "count-syscalls", false, "count the server's system calls: needs root, and slows the server")
+	fs.StringVar(&f.cfg.StatsURL, "stats", "", "the `URL` at which a server on protoring tells what it counts (-stats of the examples), such as http://127.0.0.1:9100/stats")
 	fs.BoolVar(&f.allowInvalid, "allow-invalid", false, "exit with 0 even if the generator was the bottleneck")
 	fs.StringVar(&f.json, "json", "", "write the results to this `file`; - for standard output, in place of the table")
 	fs.StringVar(&f.hgrm, "hgrm", "", "write the percentiles to this `file`, for HdrHistogram's plotter")
@@ -92,11 +93,15 @@ const runExamples = `  # the highest rate of 50 connections that each wait for a
   # 16 requests in flight on each connection, from two threads on CPUs of their own
   bench run --addr 127.0.0.1:9000 --depth 16 --threads 2 --pin 2,3
 
+  # five rounds to keep, for bench diff; and what a server on protoring counts itself
+  bench run --addr 127.0.0.1:9000 --rounds 5 --duration 3s --stats http://127.0.0.1:9100/stats --json before.json
+
   # requests at random times, as many users make them, while 100 connections a second come and go
   bench run --proto memcache --addr 127.0.0.1:11211 --rate 5000 --arrival poisson --churn 100`
 
 func newRunCommand() *cobra.Command {
 	f := &loadFlags{}
+	rounds := 1
 	cmd := &cobra.Command{
 		Use:   "run --addr ADDRESS [flags]",
 		Short: "Put a server under load and print latencies and rates",
@@ -106,41 +111,74 @@ With --rate, requests are due at fixed times, whatever the server does, and a la
 stalls does not stall the clock (there is no coordinated omission). Without it each connection keeps --depth requests in flight, which
 finds the highest rate and says little of latencies.
 
+With --rounds, latencies are those of all rounds together: their histograms are added up. Other figures are medians.
+
 Every reply is checked. The exit status is 0 when all went well, 1 when there were errors or the server could not be reached, 2 for a wrong
 command line, 3 when the generator itself was what limited the result.`,
 		Example: runExamples,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := f.config()
+			if err == nil && rounds < 1 {
+				err = fmt.Errorf("%d rounds: want 1 or more", rounds)
+			}
 			if err != nil {
 				return usageError{err}
 			}
-			return f.run(cmd.Context(), cfg)
+			return f.run(cmd.Context(), cfg, rounds)
 		},
 	}
 	cmd.Flags().Float64Var(&f.cfg.Rate, "rate", 0, "requests that are due each second, by all connections together")
+	cmd.Flags().IntVar(&rounds, "rounds", 1, "measurements, each with new connections and a warm-up of its own; bench diff judges by their spread")
 	f.add(cmd.Flags())
 	return cmd
 }
 
-func (f *loadFlags) run(ctx context.Context, cfg load.Config) error {
+func (f *loadFlags) run(ctx context.Context, cfg load.Config, rounds int) error {
 	report, err := newReport(result.KindRun, f.title, cfg)
 	if err != nil {
 		return usageError{err}
 	}
-	bar := f.progress(cfg.Warmup+cfg.Duration, "")
-	cfg.Progress = bar.show
-	round, err := load.Run(ctx, cfg)
-	bar.end()
-	if round == nil {
+	var measured []*result.Round
+	for i := 0; i < rounds && err == nil; i++ {
+		var round *result.Round
+		if round, err = f.round(ctx, cfg, i, rounds); round != nil {
+			measured = append(measured, round)
+		}
+	}
+	if len(measured) == 0 {
 		return err
 	}
 	if err != nil {
 		report.Incomplete = err.Error()
 	}
-	report.Cases[0].Series[0].Rounds = []*result.Round{round}
+	report.Cases[0].Series[0].Rounds = measured
+	noteServer(report)
 	err = errors.Join(err, f.deliver(report))
-	return errors.Join(err, f.judge([]*result.Round{round}, err))
+	return errors.Join(err, f.judge(measured, err))
+}
+
+// round measures once. An error says which of several rounds it is of.
+func (f *loadFlags) round(ctx context.Context, cfg load.Config, i, of int) (*result.Round, error) {
+	which := ""
+	if of > 1 {
+		which = fmt.Sprintf("round %d of %d", i+1, of)
+	}
+	bar := f.progress(cfg.Warmup+cfg.Duration, which)
+	cfg.Progress = bar.show
+	round, err := load.Run(ctx, cfg)
+	bar.end()
+	if err != nil && of > 1 {
+		err = fmt.Errorf("%s: %w", which, err)
+	}
+	return round, err
+}
+
+// noteServer adds where the server runs to what is known of the machine, if it is on this one and still there.
+func noteServer(r *result.Report) {
+	if s := r.Cases[0].Series[0].Rounds[0].Server; s != nil {
+		r.Environment.ServerCPUs = result.BoundTo(s.PID)
+	}
 }
 
 // judge is an error where a round has some.
@@ -162,11 +200,6 @@ func (f *loadFlags) judge(rounds []*result.Round, already error) error {
 	return nil
 }
 
-// commandLine is how to do it again: without the folder that the program lies in, which is nobody else's.
-func commandLine() string {
-	return strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " ")
-}
-
 // newReport returns a report of one case and one series, without rounds.
 func newReport(kind result.Kind, title string, cfg load.Config) (*result.Report, error) {
 	l, err := cfg.Describe()
@@ -177,7 +210,7 @@ func newReport(kind result.Kind, title string, cfg load.Config) (*result.Report,
 		title = fmt.Sprintf("%s at %s", l.Proto, l.Addr)
 	}
 	env := result.DescribeEnvironment()
-	env.LoadCPUs = strings.Trim(fmt.Sprint(cfg.Pin), "[]")
-	return &result.Report{Version: result.Version, Kind: kind, Title: title, Command: commandLine(), Time: time.Now(), Environment: env,
+	env.LoadCPUs = cmp.Or(strings.Trim(strings.ReplaceAll(fmt.Sprint(cfg.Pin), " ", ","), "[]"), result.BoundTo(os.Getpid()))
+	return &result.Report{Version: result.Version, Kind: kind, Title: title, Command: result.CommandLine(os.Args), Time: time.Now(), Environment: env,
 		Cases: []result.Case{{Name: l.Proto, Load: l, Series: []result.Series{{Name: l.Addr}}}}}, nil
 }

@@ -33,7 +33,7 @@ func newSweepCommand() *cobra.Command {
 		Use:   "sweep --addr ADDRESS [flags]",
 		Short: "Run at rising rates until the server cannot follow, and name the knee",
 		Long: `Puts a server under load at one rate after another, until it cannot follow: what comes of it is the curve of latency by throughput, and
-its knee, the highest rate that the server follows with latencies of the same order as at the lowest.
+its knee, the highest rate below the first that the server does not follow, or not with latencies of the same order as at the lowest.
 
 Without --rates, the highest rate is looked for first, in a closed loop, and the steps lie between an eighth of it and a little more than all
 of it.`,
@@ -56,9 +56,10 @@ of it.`,
 		},
 	}
 	fs := cmd.Flags()
-	fs.Float64SliceVar(&f.rates, "rates", nil, "rates, in requests a second")
+	fs.Float64SliceVar(&f.rates, "rates", nil, "`rates` of one's own, in requests a second, with commas between them")
 	fs.IntVar(&f.steps, "steps", 12, "rates that are tried where --rates names none")
 	f.add(fs)
+	fs.Lookup("rates").DefValue = "" // none: the library would write brackets
 	fs.Lookup("duration").DefValue = "3s"
 	f.cfg.Duration = 3 * time.Second
 	return cmd
@@ -90,6 +91,7 @@ func (f *sweepFlags) run(ctx context.Context, cfg load.Config) error {
 	for _, c := range report.Cases {
 		rounds = append(rounds, c.Series[0].Rounds...)
 	}
+	noteServer(report)
 	err = errors.Join(err, f.deliver(report))
 	return errors.Join(err, f.judgeSweep(rounds, err))
 }

@@ -41,13 +41,19 @@ func main() {
 }
 
 func run(ctx context.Context, args []string) int {
+	cobra.EnableCommandSorting = false // they come in the order in which one needs them
 	root := &cobra.Command{
-		Use:   "bench",
+		Use:   "bench COMMAND",
 		Short: "Latency benchmarks that count from when a request was due",
 		Long: `Bench puts servers under load and measures what comes of it: servers built on protoring, and any others that speak the same protocol.
 
 A request's latency counts from when it was due, each reply is checked, and a result in which the generator was the bottleneck is called
-invalid.`,
+invalid. Exit statuses: 0 for a result, 1 for an error, 2 for a wrong command line, 3 for a result that is not valid.`,
+		Example: `  bench run --proto resp --addr 127.0.0.1:6379 --rate 20000      the latencies of a server at this rate
+  bench sweep --proto resp --addr 127.0.0.1:6379 --html s.html   how far it follows, with a report to show
+  bench compare echo echo-50x1 --quick                           several servers side by side, started and bound to CPUs
+  bench diff before.json after.json                              what has changed between two results that were kept
+  bench report s.json --html again.html                          the report again`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}

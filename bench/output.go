@@ -56,7 +56,10 @@ func (f *loadFlags) files(r *result.Report) error {
 }
 
 // A bar shows how far a load has come, on a terminal only.
-type bar struct{ p *progressbar.ProgressBar }
+type bar struct {
+	p    *progressbar.ProgressBar
+	what string // of several that follow each other
+}
 
 const (
 	barWidth = 30
@@ -67,9 +70,12 @@ func (f *loadFlags) progress(total time.Duration, what string) *bar {
 	if f.quiet || total < barFrom || !term.IsTerminal(int(os.Stderr.Fd())) {
 		return &bar{}
 	}
+	if what != "" {
+		what += ", "
+	}
 	return &bar{progressbar.NewOptions64(int64(total), progressbar.OptionSetWriter(os.Stderr), progressbar.OptionSetWidth(barWidth),
 		progressbar.OptionSetDescription(what), progressbar.OptionSetPredictTime(false), progressbar.OptionClearOnFinish(),
-		progressbar.OptionSetElapsedTime(false))}
+		progressbar.OptionSetElapsedTime(false)), what}
 }
 
 func (b *bar) show(p load.Progress) {
@@ -80,7 +86,7 @@ func (b *bar) show(p load.Progress) {
 	if p.Measuring {
 		phase = "measuring"
 	}
-	text := fmt.Sprintf("%s, %d of %d s, %d replies", phase, int(p.Elapsed.Seconds()), int(p.Total.Seconds()), p.Ops)
+	text := b.what + fmt.Sprintf("%s, %d of %d s, %d replies", phase, int(p.Elapsed.Seconds()), int(p.Total.Seconds()), p.Ops)
 	if p.Errors > 0 {
 		text += fmt.Sprintf(", %d errors", p.Errors)
 	}

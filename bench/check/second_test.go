@@ -59,13 +59,19 @@ func TestSecondGeneratorAgrees(t *testing.T) {
 	if runtime.NumCPU() < 2 {
 		t.Skip("server and load share a CPU")
 	}
-	const rate, conns, rounds = 20_000, 50, 8
+	const rate, conns = 20_000, 50
+	const rounds, mostRounds = 8, 32 // more where others keep the machine busy: it takes a quiet second for each generator
 	second := filepath.Join(t.TempDir(), "second")
 	out, err := exec.Command("cc", "-O2", "-Wall", "-Wextra", "-Werror", "-o", second, filepath.Join("testdata", "second.c")).CombinedOutput()
 	require.NoError(t, err, string(out))
 	port := redis(t)
 	var ours, theirs [2][]float64 // p50 and p99, in microseconds
-	for range rounds {
+	apart := func(i int) float64 {
+		a, b := slices.Min(ours[i]), slices.Min(theirs[i])
+		return max(a, b) / min(a, b)
+	}
+	limits := [2]float64{2, 4}
+	for n := 0; n < rounds || n < mostRounds && (apart(0) >= limits[0] || apart(1) >= limits[1]); n++ {
 		out, err := exec.Command(second, port, fmt.Sprint(conns), fmt.Sprint(rate), "1").Output()
 		require.NoError(t, err)
 		var r struct{ P50, P99 float64 }
@@ -79,8 +85,7 @@ func TestSecondGeneratorAgrees(t *testing.T) {
 		ours[0], ours[1] = append(ours[0], float64(round.Latency.P50)/1e3), append(ours[1], float64(round.Latency.P99)/1e3)
 	}
 	for i, name := range []string{"p50", "p99"} {
-		a, b := slices.Min(ours[i]), slices.Min(theirs[i])
 		t.Logf("%s in µs: bench %.1f, the second generator %.1f", name, ours[i], theirs[i])
-		require.Less(t, max(a, b)/min(a, b), []float64{2, 4}[i], "%s: bench %.1f µs, the second generator %.1f µs", name, a, b)
+		require.Less(t, apart(i), limits[i], "%s: bench %.1f µs, the second generator %.1f µs", name, slices.Min(ours[i]), slices.Min(theirs[i]))
 	}
 }

@@ -20,19 +20,28 @@ const (
 	cacheName   = "protoring-bench"
 )
 
-// place returns what stands in a command for the names in braces. port is where the server is to listen; none yet while it is built.
-func (r *run) place(port string) *strings.Replacer {
-	return strings.NewReplacer("{bin}", filepath.Join(r.dir, "bin"), "{cache}", r.cache, "{modcache}", r.modcache, "{root}", r.root,
-		"{dir}", r.cfg.Spec.dir, "{host}", host, "{port}", port)
+// ports are where a server is to listen, by the names that a spec has for them. While it is built there are none yet.
+type ports [3]string
+
+var portNames = ports{"{port}", "{port2}", "{port3}"}
+
+// place returns what stands in a command for the names in braces.
+func (r *run) place(at ports) *strings.Replacer {
+	pairs := []string{"{bin}", filepath.Join(r.dir, "bin"), "{cache}", r.cache, "{modcache}", r.modcache, "{root}", r.root,
+		"{dir}", r.cfg.Spec.dir, "{host}", host}
+	for i, name := range portNames {
+		pairs = append(pairs, name, at[i])
+	}
+	return strings.NewReplacer(pairs...)
 }
 
 // argv returns the words of a command of a spec.
-func (r *run) argv(line, port string) ([]string, error) {
+func (r *run) argv(line string, at ports) ([]string, error) {
 	argv, err := words(line)
 	if err != nil {
 		return nil, err
 	}
-	place := r.place(port)
+	place := r.place(at)
 	for i := range argv {
 		argv[i] = place.Replace(argv[i])
 	}
@@ -146,7 +155,7 @@ func (r *run) build(ctx context.Context, lines []string) error {
 	}
 	defer os.RemoveAll(dir)
 	for _, line := range lines {
-		argv, err := r.argv(line, "")
+		argv, err := r.argv(line, ports{})
 		if err != nil {
 			return err
 		}
@@ -161,7 +170,7 @@ func (r *run) build(ctx context.Context, lines []string) error {
 func (r *run) version(ctx context.Context, n string) {
 	srv := r.cfg.Spec.Servers[n]
 	if srv.Version != "" {
-		if argv, err := r.argv(srv.Version, ""); err == nil {
+		if argv, err := r.argv(srv.Version, ports{}); err == nil {
 			if out, err := r.command(ctx, versionTime, r.dir, argv); err == nil {
 				line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 				if _, crate, ok := strings.Cut(line, "#"); ok { // cargo's way to write it: registry#crate@version
@@ -172,7 +181,7 @@ func (r *run) version(ctx context.Context, n string) {
 		}
 		return
 	}
-	argv, err := r.argv(srv.Run, "")
+	argv, err := r.argv(srv.Run, ports{})
 	if srv.Module == "" || err != nil {
 		return
 	}

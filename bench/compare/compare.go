@@ -101,7 +101,7 @@ func Run(ctx context.Context, cfg Config) (*result.Report, error) {
 	}
 	raiseFileLimit()
 	r.report = &result.Report{Version: result.Version, Kind: result.KindCompare, Title: cfg.Spec.Title,
-		Command: strings.Join(append([]string{filepath.Base(os.Args[0])}, os.Args[1:]...), " "), Time: time.Now(), Environment: result.DescribeEnvironment()}
+		Command: result.CommandLine(os.Args), Time: time.Now(), Environment: result.DescribeEnvironment()}
 	env := &r.report.Environment
 	env.Versions, env.ServerCPUs, env.LoadCPUs = r.versions, strconv.Itoa(cfg.ServerCPU), r.loadCPUs()
 	for _, c := range cfg.Cases {
@@ -365,7 +365,11 @@ func (r *run) measure(ctx context.Context, c Case, n string, count bool) (*measu
 	} else {
 		got, err = r.load(ctx, c, p, count)
 	}
-	if how := p.ended(); how != "" && ctx.Err() == nil {
+	patience := time.Duration(0)
+	if err != nil { // its connections have ended before itself, perhaps
+		patience = endTime
+	}
+	if how := p.ended(patience); how != "" && ctx.Err() == nil {
 		err = fmt.Errorf("it ended in the middle: %s", how)
 		got = nil
 	}
@@ -414,6 +418,8 @@ func (r *run) args(l Load, p *process, count bool) []string {
 	}
 	if count {
 		args = append(args, "--count-syscalls")
+	} else if p.stats != "" {
+		args = append(args, "--stats", p.stats)
 	}
 	return append(args, "--allow-invalid", "--json", "-")
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -126,13 +127,17 @@ func cpus(t *testing.T) (server int, load []int) {
 const testSpec = `title: Test
 servers:
   one:
-    build: ["go -C {root}/bench build -o {bin}/net ./peers/net"]
+    build: ["go -C {root}/bench/peers/net build -o {bin}/net ."]
     run: "{bin}/net -listen {host}:{port}"
     version: go version
     note: a note
   two:
-    build: ["go -C {root}/bench build -o {bin}/net ./peers/net"]
+    build: ["go -C {root}/bench/peers/net build -o {bin}/net ."]
     run: "{bin}/net -listen {host}:{port} -loops 1"
+  tells:
+    build: ["go -C {root} build -o {bin}/echo ./examples/echo"]
+    run: "{bin}/echo -listen {host}:{port} -loops 1 -engine epoll -stats {host}:{port2}"
+    stats: http://{host}:{port2}/stats
   absent:
     needs: [no-such-program]
     run: "no-such-program {port}"
@@ -156,7 +161,7 @@ defaults:
   servers: [one, two]
 cases:
   - name: good
-    servers: [one, two, absent, unbuilt]
+    servers: [one, two, absent, unbuilt, tells]
     reference: two
   - name: rate
     load: {rate: 2000}
@@ -182,19 +187,20 @@ func open(t *testing.T) *Spec {
 	return s
 }
 
+// goodDuration is long enough for replies to come while others keep the CPUs busy.
+const goodDuration = 500 * time.Millisecond
+
 func TestCompare(t *testing.T) {
 	server, load := cpus(t)
 	s := open(t)
 	cases, err := s.Select([]string{"good", "rate"})
 	require.NoError(t, err)
 	var steps, kept []string
-	report, err := Run(context.Background(), Config{Spec: s, Cases: cases, ServerCPU: server, LoadCPUs: load, Rounds: 2, Duration: 200 * time.Millisecond, Warmup: 50 * time.Millisecond,
+	report, err := Run(context.Background(), Config{Spec: s, Cases: cases, ServerCPU: server, LoadCPUs: load, Rounds: 2, Duration: goodDuration, Warmup: 50 * time.Millisecond,
 		Program: program(t), Log: testLog{t}, Keep: func(r *result.Report) {
 			kept = append(kept, fmt.Sprintf("%d cases, %s", len(r.Cases), r.Incomplete))
 		}, Progress: func(p Progress) {
-			if p.Rate > 0 {
-				steps = append(steps, fmt.Sprintf("%s %d %s", p.Case, p.Round, p.Server))
-			}
+			steps = append(steps, fmt.Sprintf("%s %d %s", p.Case, p.Round, p.Server))
 		}})
 	require.NoError(t, err)
 	require.Empty(t, report.Incomplete)
@@ -202,14 +208,14 @@ func TestCompare(t *testing.T) {
 	require.Equal(t, result.KindCompare, report.Kind)
 	require.Equal(t, strconv.Itoa(server), report.Environment.ServerCPUs)
 	require.Contains(t, report.Environment.Versions["one"], "go version go1.")
-	require.Equal(t, []string{"good 1 one", "good 1 two", "good 2 two", "good 2 one",
-		"rate 1 one", "rate 1 two", "rate 2 two", "rate 2 one"}, steps)
+	require.Equal(t, []string{"good 1 one", "good 1 two", "good 1 tells", "good 2 two", "good 2 tells", "good 2 one",
+		"rate 1 one", "rate 1 two", "rate 2 two", "rate 2 one"}, slices.Compact(steps), "it is told before each and after it")
 
 	good := report.Cases[0]
 	require.Equal(t, "two", good.Reference)
 	require.Equal(t, 2, good.Load.Conns)
 	require.Equal(t, 1, good.Load.Depth)
-	require.Equal(t, 200*time.Millisecond, good.Load.Duration)
+	require.Equal(t, goodDuration, good.Load.Duration)
 	require.Empty(t, good.Load.Addr)
 	for _, k := range good.Series[:2] {
 		require.Len(t, k.Rounds, 2, k.Name)
@@ -219,6 +225,15 @@ func TestCompare(t *testing.T) {
 			require.Positive(t, r.Server.CPUPerOp)
 		}
 	}
+	tells := good.Series[4]
+	require.Len(t, tells.Rounds, 2, tells.Skipped)
+	for _, r := range tells.Rounds {
+		require.NotNil(t, r.Stats)
+		require.Equal(t, "epoll", r.Stats.Engine)
+		require.Greater(t, r.Stats.Total["Messages"], r.Ops/2, "requests that come one after the other are messages each")
+		require.Positive(t, r.Stats.Seconds)
+	}
+	require.Nil(t, good.Series[0].Rounds[0].Stats)
 	require.Equal(t, "a note", good.Series[0].Note)
 	require.Equal(t, "no-such-program is not installed", good.Series[2].Skipped)
 	require.Contains(t, good.Series[3].Skipped, "it cannot be built: go build: ")
@@ -237,7 +252,7 @@ func TestFailures(t *testing.T) {
 	cases, err := s.Select([]string{"bad", "bad-again"})
 	require.NoError(t, err)
 	report, err := Run(context.Background(), Config{Spec: s, Cases: cases, ServerCPU: server, LoadCPUs: load, Rounds: 2, Duration: 300 * time.Millisecond, Warmup: 20 * time.Millisecond,
-		Program: program(t), StartTime: 500 * time.Millisecond, Log: testLog{t}})
+		Program: program(t), StartTime: 5 * time.Second, Log: testLog{t}})
 	require.Error(t, err)
 	require.Equal(t, err.Error(), report.Incomplete)
 	require.NotContains(t, err.Error(), "goroutine")
@@ -318,7 +333,7 @@ func TestConfigFaults(t *testing.T) {
 		{Config{LoadCPUs: []int{-1}}, "there is no CPU -1 for this process"},
 		{Config{Rounds: -1}, "-1 rounds: want 1 or more"},
 		{Config{Duration: -1}, "a duration of -1ns: want more than none"},
-		{Config{Only: []string{"three"}}, `no server "three" in these cases: there are absent, broken, dies, ends, one, silent, two, unbuilt, wrong`},
+		{Config{Only: []string{"three"}}, `no server "three" in these cases: there are absent, broken, dies, ends, one, silent, tells, two, unbuilt, wrong`},
 	} {
 		c.cfg.Spec = s
 		report, err := Run(context.Background(), c.cfg)

@@ -17,6 +17,7 @@ import (
 
 const (
 	host     = "127.0.0.1"
+	endTime  = time.Second     // for a process to end whose connections have
 	stopTime = 3 * time.Second // for a process to end by itself after SIGTERM
 	pollStep = 10 * time.Millisecond
 	logTail  = 512 // bytes of a log that an error shows
@@ -63,11 +64,12 @@ func toItsEnd(ctx context.Context, limit time.Duration, argv []string, prepare f
 
 // A process is a server that was started.
 type process struct {
-	cmd  *exec.Cmd
-	addr string
-	port string
-	log  *os.File
-	done chan error
+	cmd   *exec.Cmd
+	addr  string
+	port  string
+	stats string // the URL, if it has one
+	log   *os.File
+	done  chan error
 }
 
 // A startError is of a server that does not come so far as to listen.
@@ -76,18 +78,18 @@ type startError struct{ error }
 // startServer starts a server, and waits until it listens.
 func (r *run) startServer(ctx context.Context, n string) (*process, error) {
 	srv := r.cfg.Spec.Servers[n]
-	port := strconv.Itoa(srv.Port)
-	var err error
-	if srv.Port == 0 {
-		if port, err = freePort(); err != nil {
-			return nil, err
-		}
-	}
-	argv, err := r.argv(srv.Run, port)
+	at, err := freePorts()
 	if err != nil {
 		return nil, err
 	}
-	p := &process{addr: net.JoinHostPort(host, port), port: port, done: make(chan error, 1)}
+	if srv.Port != 0 {
+		at[0] = strconv.Itoa(srv.Port)
+	}
+	argv, err := r.argv(srv.Run, at)
+	if err != nil {
+		return nil, err
+	}
+	p := &process{addr: net.JoinHostPort(host, at[0]), port: at[0], stats: r.place(at).Replace(srv.Stats), done: make(chan error, 1)}
 	if c, err := net.DialTimeout("tcp", p.addr, time.Second); err == nil {
 		_ = c.Close()
 		return nil, startError{fmt.Errorf("it wants to listen at %s, where another program does", p.addr)}
@@ -137,15 +139,20 @@ func (p *process) explain(err error) string {
 	return how + p.tail()
 }
 
-// ended returns how the process has ended, or nothing if it runs.
-func (p *process) ended() string {
+// ended returns how the process has ended, or nothing if it runs after so long.
+func (p *process) ended(patience time.Duration) string {
+	var err error
 	select {
-	case err := <-p.done:
-		p.done <- err
-		return p.explain(err)
-	default:
-		return ""
+	case err = <-p.done:
+	case <-time.After(patience):
+		select { // it may have ended long ago
+		case err = <-p.done:
+		default:
+			return ""
+		}
 	}
+	p.done <- err
+	return p.explain(err)
 }
 
 // tail is the end of the server's log, in words that can follow others.
@@ -187,12 +194,17 @@ func (p *process) stop() error {
 	return nil
 }
 
-func freePort() (string, error) {
-	l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		return "", err
+// freePorts returns ports on which nobody listens. They are held all at once, so that they differ.
+func freePorts() (at ports, err error) {
+	for i := range at {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return at, err
+		}
+		defer l.Close()
+		if _, at[i], err = net.SplitHostPort(l.Addr().String()); err != nil {
+			return at, err
+		}
 	}
-	defer l.Close()
-	_, port, err := net.SplitHostPort(l.Addr().String())
-	return port, err
+	return at, nil
 }

@@ -33,7 +33,8 @@ type Spec struct {
 
 // A Server is a program that is put under load. Commands are words as a shell has them, but no shell runs them. What stands in braces is
 // replaced: {bin} is a folder that is gone afterwards, for what is built; {cache} one that stays; {modcache} Go's cache of modules; {root}
-// this repository; {dir} the spec's own folder; {host} and {port} where the server is to listen.
+// this repository; {dir} the spec's own folder; {host} and {port} where the server is to listen; {port2} and {port3} further ports, for
+// another protocol or for statistics.
 type Server struct {
 	// Needs are programs without which the server is skipped.
 	Needs []string `yaml:"needs"`
@@ -43,6 +44,8 @@ type Server struct {
 	Optional bool `yaml:"optional"`
 	// Run is the command that starts the server.
 	Run string `yaml:"run"`
+	// Stats is the URL at which a server on protoring tells what it has counted itself, as in http://{host}:{port2}/stats.
+	Stats string `yaml:"stats"`
 	// Port is where a server listens that cannot be told. If zero, {port} tells it.
 	Port int `yaml:"port"`
 	// Version is a command whose first line says the server's version.
@@ -239,9 +242,10 @@ func (c *checker) failf(at, format string, args ...any) {
 }
 
 var (
-	placeholder = regexp.MustCompile(`\{[A-Za-z_]+\}`)
+	placeholder = regexp.MustCompile(`\{[A-Za-z_0-9]+\}`)
 	forBuild    = []string{"{bin}", "{cache}", "{modcache}", "{root}", "{dir}"}
-	forRun      = append([]string{"{host}", "{port}"}, forBuild...)
+	forStats    = append([]string{"{host}"}, portNames[:]...)
+	forRun      = append(slices.Clone(forStats), forBuild...)
 	name        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9_.-]*$`)
 )
 
@@ -324,6 +328,7 @@ func (c *checker) server(n string, srv *Server) {
 	if srv.Generator != "" && srv.Generator != redisBenchmark {
 		c.failf(at+".generator", "server %s has generator %q: want %s, or none", n, srv.Generator, redisBenchmark)
 	}
+	c.stats(at+".stats", n, srv)
 	if p := srv.ExampleOf; p != "" && (c.spec.Servers[p] == nil || p == n) {
 		c.failf(at+".example_of", "server %s is an example of %q, which is no other server", n, p)
 	}
@@ -340,6 +345,27 @@ func (c *checker) command(at, n, line string, known []string) {
 	for _, p := range placeholder.FindAllString(line, -1) {
 		if !slices.Contains(known, p) {
 			c.failf(at, "a command of server %s has %s: known here are %s", n, p, strings.Join(known, ", "))
+		}
+	}
+}
+
+// stats checks the URL of statistics: a port that the server is not told would be anybody's.
+func (c *checker) stats(at, n string, srv *Server) {
+	if srv.Stats == "" {
+		return
+	}
+	if !strings.HasPrefix(srv.Stats, "http://") || strings.ContainsAny(srv.Stats, " \t\n") {
+		c.failf(at, "server %s has statistics at %q: want a URL such as http://{host}:{port2}/stats", n, srv.Stats)
+	}
+	if srv.Generator != "" {
+		c.failf(at, "server %s is put under load by %s, which reads no statistics", n, srv.Generator)
+	}
+	for _, p := range placeholder.FindAllString(srv.Stats, -1) {
+		if !slices.Contains(forStats, p) {
+			c.failf(at, "the statistics of server %s have %s: known here are %s", n, p, strings.Join(forStats, ", "))
+		}
+		if slices.Contains(portNames[:], p) && !strings.Contains(srv.Run, p) {
+			c.failf(at, "server %s is not told the %s of its statistics", n, p)
 		}
 	}
 }

@@ -56,6 +56,8 @@ type Config struct {
 	ServerPID int
 	// CountSyscalls counts the server's system calls. That slows them, so the times of such a round are good for nothing.
 	CountSyscalls bool
+	// StatsURL is where a server on protoring tells what it has counted itself. If empty, it is not asked.
+	StatsURL string
 	// Progress, if not nil, is called about once a second.
 	Progress func(Progress)
 }
@@ -146,6 +148,9 @@ func (c Config) withDefaults() (Config, error) {
 	case c.Rate == 0 && c.Conns*c.Depth*c.Size > maxRequests:
 		return c, fmt.Errorf("%d connections with %d requests of %d bytes each: that is %d MiB in flight, and %d is the most",
 			c.Conns, c.Depth, c.Size, c.Conns*c.Depth*c.Size>>20, maxRequests>>20)
+	}
+	if c.StatsURL != "" {
+		return c, checkStatsURL(c.StatsURL)
 	}
 	return c, nil
 }

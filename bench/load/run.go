@@ -29,6 +29,8 @@ type run struct {
 	end     atomic.Int64 // and ends
 	parts   int          // of the measured time
 	workers []*worker
+
+	statsBefore, statsAfter *stats // nil where they were not asked for
 }
 
 const (
@@ -69,6 +71,9 @@ func Run(ctx context.Context, cfg Config) (*result.Round, error) {
 }
 
 func (r *run) do(ctx context.Context) (round *result.Round, err error) {
+	if _, err := readStats(ctx, r.cfg.StatsURL); err != nil { // before there is any load
+		return nil, err
+	}
 	idle, err := r.openIdle()
 	defer func() {
 		for _, fd := range idle {
@@ -129,6 +134,11 @@ func (r *run) do(ctx context.Context) (round *result.Round, err error) {
 			defer func() { _ = counter.close() }() // nothing follows from an error
 		}
 	}
+	if r.cfg.Warmup < statsLead && !failed.Load() { // no time is left for it later
+		if r.statsBefore, err = readStats(ctx, r.cfg.StatsURL); err != nil {
+			failed.Store(true)
+		}
+	}
 	r.start = time.Now()
 	if failed.Load() {
 		close(begin)
@@ -146,7 +156,7 @@ func (r *run) do(ctx context.Context) (round *result.Round, err error) {
 	before, after, calls, err := r.watch(ctx, finished, counter)
 	<-finished
 	round = r.report(before, after, calls)
-	return round, cmp.Or(err, firstOf(errs), r.verdict(ctx, round))
+	return round, cmp.Or(firstOf(errs), r.verdict(ctx, round), err) // that a server has died is told by its connections
 }
 
 // countOnThread is countSyscalls on a thread that ends with it.
@@ -252,7 +262,25 @@ func (r *run) watch(ctx context.Context, finished <-chan struct{}, counter *sysc
 			}
 		}
 	}
-	on := step(r.measure)
+	// A server that is busy may take its time for an answer, and what is read below must not wait for it.
+	var asked chan error
+	defer func() {
+		if serr := r.lastStats(ctx, asked); err == nil {
+			err = serr
+		}
+	}()
+	on := true
+	if r.cfg.StatsURL != "" && r.statsBefore == nil {
+		if on = step(r.measure - int64(statsLead)); on {
+			asked = make(chan error)
+			go func() {
+				var err error
+				r.statsBefore, err = readStats(ctx, r.cfg.StatsURL)
+				asked <- err
+			}()
+		}
+	}
+	on = on && step(r.measure)
 	if before, err = readUsage(r.cfg.ServerPID); err != nil && on {
 		return before, before, 0, err
 	}
@@ -273,6 +301,21 @@ func (r *run) watch(ctx context.Context, finished <-chan struct{}, counter *sysc
 		after, err = usage{at: time.Now(), server: before.server, own: before.own, machine: before.machine, status: before.status}, nil
 	}
 	return before, after, calls, err
+}
+
+// lastStats waits for the first answer, if that is under way, and asks for the last.
+func (r *run) lastStats(ctx context.Context, asked <-chan error) error {
+	if asked != nil {
+		if err := <-asked; err != nil {
+			return err
+		}
+	}
+	if r.statsBefore == nil {
+		return nil
+	}
+	var err error
+	r.statsAfter, err = readStats(context.WithoutCancel(ctx), r.cfg.StatsURL)
+	return err
 }
 
 func (r *run) progress() {
@@ -350,6 +393,9 @@ func (r *run) report(before, after usage, calls int64) *result.Round {
 		round.Others -= cpu / elapsed
 	}
 	round.Others = max(round.Others, 0)
+	if r.statsBefore != nil && r.statsAfter != nil {
+		round.Stats = r.statsAfter.since(r.statsBefore, r.start.Add(time.Duration(r.end.Load())))
+	}
 	round.Invalid = r.invalid(round)
 	return round
 }

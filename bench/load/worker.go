@@ -41,7 +41,8 @@ type worker struct {
 	lastWord int64 // when a reply last came
 	inFlight int   // requests that have no reply
 	replies  int64 // since the start
-	fullAt   int64 // when a request that was due last had to wait for a connection with room
+	full     bool  // true exactly while requests are due that wait for a connection with room
+	fullAt   int64 // when that was last seen
 	polled   int64 // nanoseconds spent on waiting for the next request's time
 	tally
 	published published
@@ -202,11 +203,30 @@ func (w *worker) issueDue(now, end int64) {
 	for w.schedule.next <= now && w.schedule.next < end {
 		c := w.nextRoom()
 		if c == nil {
-			w.fullAt = now
+			if w.lag != nil && !w.full {
+				w.countLate(now, end)
+			}
+			w.full, w.fullAt = true, now
 			return // they stay due, and their latency counts from when they were
 		}
 		w.issue(c, w.schedule.next, now)
 		w.schedule.advance()
+	}
+	w.full = false
+}
+
+// countLate counts the lag of what came due since the last turn and finds no room. As all that was due before had been issued, this turn
+// was to come with the first of these requests: what they are late until now is no fault of the server. Those of a Poisson process are
+// taken for equally distant.
+func (w *worker) countLate(now, end int64) {
+	for i := 0.0; ; i++ {
+		due := w.schedule.next + int64(i*w.schedule.gap)
+		if due > now || due >= end {
+			return
+		}
+		if w.run.measured(due) {
+			result.Record(w.lag, now-due)
+		}
 	}
 }
 

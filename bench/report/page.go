@@ -77,8 +77,9 @@ type group struct {
 	Reference      string
 	Remarks        []remark
 	Rows           []row
-	Marks          bool // rows have any
-	Several        bool // rounds
+	Marks          bool     // rows have any
+	Several        bool     // rounds
+	Counted        []string // what protoring has counted itself: headings, if a row has any of it
 	Offered        bool
 	Figures        []figure
 }
@@ -95,6 +96,8 @@ type row struct {
 	CPURatio, RateRatio, TailRatio cell
 
 	Mean, P50, P90, P99, P999, P9999, Max string
+
+	Counted []string
 
 	ServerBusy, Syscalls, RSS, PeakRSS, Voluntary, Involuntary, GeneratorBusy, Others, Errors, Rounds string
 }
@@ -143,7 +146,7 @@ func facts(r *result.Report) []fact {
 	}
 	cpus := e.CPU
 	if e.CPUs > 0 {
-		cpus = strings.TrimPrefix(fmt.Sprintf("%s, %d CPUs", e.CPU, e.CPUs), ", ")
+		cpus = strings.TrimPrefix(e.CPU+", "+result.Plural(e.CPUs, "CPU"), ", ")
 	}
 	add("CPU", cpus)
 	add("Governor", e.Governor)
@@ -177,7 +180,7 @@ func (p *page) sweep(names []string) error {
 			return err
 		}
 		view := knee{Series: n, Found: k.Case >= 0}
-		if k.Beyond || !view.Found {
+		if !view.Found || k.Failed == 0 || k.Again > 0 { // the rule itself is told once for all
 			view.Text = k.Describe()
 		}
 		if view.Found {
@@ -229,8 +232,7 @@ func (p *page) rates(name string) error {
 			return err
 		}
 		r.Name, r.Mark, r.Knee = label, k.Rejected[i], i == k.Case
-		g.Rows = append(g.Rows, r)
-		g.Several = g.Several || len(s.Rounds) > 1
+		g.add(r, s)
 		lines = append(lines, line{label, s})
 	}
 	if err := p.plots(&g, lines, true); err != nil {
@@ -260,8 +262,7 @@ func (p *page) group(index int) error {
 		if err != nil {
 			return err
 		}
-		g.Rows = append(g.Rows, r)
-		g.Several = g.Several || len(s.Rounds) > 1
+		g.add(r, s)
 		lines = append(lines, line{s.Name, s})
 	}
 	if g.Reference != "" {
@@ -274,6 +275,17 @@ func (p *page) group(index int) error {
 	}
 	p.Groups = append(p.Groups, g)
 	return nil
+}
+
+// add adds the row of a series.
+func (g *group) add(r row, s *result.Series) {
+	g.Rows = append(g.Rows, r)
+	g.Several = g.Several || len(s.Rounds) > 1
+	if len(r.Counted) > 0 && len(g.Counted) == 0 {
+		for _, f := range result.StatsFigures() {
+			g.Counted = append(g.Counted, f.Name+" "+f.Unit)
+		}
+	}
 }
 
 func cssKind(k result.RemarkKind) string { return strings.ReplaceAll(k.String(), " ", "-") }
@@ -304,6 +316,11 @@ func newRow(c *result.Case, s *result.Series) (row, error) {
 		Rounds: fmt.Sprint(len(s.Rounds)), Syscalls: "–", Errors: "0"}
 	if calls := s.Syscalls(); calls > 0 {
 		r.Syscalls = fmt.Sprintf("%.3g", calls)
+	}
+	if _, ok := s.Stats(); ok {
+		for _, f := range result.StatsFigures() {
+			r.Counted = append(r.Counted, s.Spread(f.Of).Text(f.Write))
+		}
 	}
 	var errs int64
 	counts, _ := s.ErrorCounts()

@@ -72,6 +72,8 @@ func TestRun(t *testing.T) {
 	require.InDelta(t, 2, cs[0].X[2*32], 1e-9)
 	require.Equal(t, "time", cs[1].Kind)
 	require.Len(t, cs[1].Metrics, 4)
+	require.Contains(t, page, "Counted by protoring itself")
+	require.Contains(t, page, "<td>75 %</td>", "sleeps that were held")
 	iv := r.Cases[0].Series[0].Rounds[0].Intervals
 	require.Len(t, cs[1].X, len(iv)+1)
 	require.EqualValues(t, iv[3].Max, *cs[1].Metrics[3].Y[0][3])
@@ -94,6 +96,10 @@ func TestComparison(t *testing.T) {
 	require.Equal(t, []float64{2, 4, 6, 8}, cs[1].Bounds, "five rounds of two seconds")
 	require.Len(t, cs[0].Names, 4, "without the one that was not measured")
 	require.NotContains(t, page, "The knee")
+	require.Equal(t, 3, strings.Count(page, "Counted by protoring itself"), "once for each case")
+	r.Cases = r.Cases[:1]
+	r.Cases[0].Series = r.Cases[0].Series[2:]
+	require.NotContains(t, write(t, r), "Counted by protoring itself", "the others count nothing")
 }
 
 func TestSweep(t *testing.T) {

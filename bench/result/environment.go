@@ -1,6 +1,7 @@
 package result
 
 import (
+	"cmp"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,7 +16,7 @@ import (
 // DescribeEnvironment returns what can be found out about this machine. Versions of servers, and the CPUs that servers and load have, are
 // the caller's to add.
 func DescribeEnvironment() Environment {
-	env := Environment{CPUs: runtime.NumCPU(), Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH}
+	env := Environment{Go: runtime.Version() + " " + runtime.GOOS + "/" + runtime.GOARCH}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		env.Kernel = unix.ByteSliceToString(u.Sysname[:]) + " " + unix.ByteSliceToString(u.Release[:])
@@ -24,7 +25,8 @@ func DescribeEnvironment() Environment {
 	if unix.Sysinfo(&info) == nil {
 		env.Memory = int64(info.Totalram) * int64(info.Unit)
 	}
-	env.CPU, env.Virtual = describeCPU(content("/proc/cpuinfo"))
+	env.CPU, env.CPUs, env.Virtual = describeCPU(content("/proc/cpuinfo"))
+	env.CPUs = cmp.Or(env.CPUs, runtime.NumCPU()) // those that this process may use
 	env.Virtual = hypervisor(env.Virtual)
 	env.Governor = line("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 	env.Mitigations = mitigations("/sys/devices/system/cpu/vulnerabilities")
@@ -32,6 +34,32 @@ func DescribeEnvironment() Environment {
 		env.Commit = strings.TrimSpace(string(out))
 	}
 	return env
+}
+
+// CommandLine is how to do it again, as a shell takes it: without the folder that the program lies in, which is nobody else's.
+func CommandLine(argv []string) string {
+	plain := func(c rune) bool { // what no shell takes for anything else
+		return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.ContainsRune("-_.,:/=+@%", c)
+	}
+	words := []string{filepath.Base(argv[0])}
+	for _, w := range argv[1:] {
+		if w == "" || strings.ContainsFunc(w, func(c rune) bool { return !plain(c) }) {
+			w = "'" + strings.ReplaceAll(w, "'", `'\''`) + "'"
+		}
+		words = append(words, w)
+	}
+	return strings.Join(words, " ")
+}
+
+// BoundTo returns the CPUs that a process may run on, as in "0,2-3"; nothing where these are all that there are, or where that is not known.
+func BoundTo(pid int) string {
+	for l := range strings.Lines(content("/proc/" + strconv.Itoa(pid) + "/status")) {
+		cpus, ok := strings.CutPrefix(l, "Cpus_allowed_list:")
+		if cpus = strings.TrimSpace(cpus); ok && cpus != line("/sys/devices/system/cpu/online") {
+			return cpus
+		}
+	}
+	return ""
 }
 
 func content(file string) string {
@@ -44,8 +72,8 @@ func content(file string) string {
 
 func line(file string) string { return strings.TrimSpace(content(file)) }
 
-// describeCPU returns the model of the first CPU, and "yes" where it says that it is a hypervisor's.
-func describeCPU(cpuinfo string) (model, virtual string) {
+// describeCPU returns the model of the first CPU, how many there are, and "yes" where they say that they are a hypervisor's.
+func describeCPU(cpuinfo string) (model string, n int, virtual string) {
 	for l := range strings.Lines(cpuinfo) {
 		key, value, _ := strings.Cut(l, ":")
 		switch strings.TrimSpace(key) {
@@ -53,13 +81,15 @@ func describeCPU(cpuinfo string) (model, virtual string) {
 			if model == "" {
 				model = strings.TrimSpace(value)
 			}
+		case "processor":
+			n++
 		case "flags":
 			if slices.Contains(strings.Fields(value), "hypervisor") {
 				virtual = "yes"
 			}
 		}
 	}
-	return model, virtual
+	return model, n, virtual
 }
 
 // hypervisor names the one that this machine runs on. known is what is returned if it has no name.

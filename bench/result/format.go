@@ -130,7 +130,7 @@ func (l *Load) DescribeRising() string {
 
 // describe says what is offered, where that is a rate.
 func (l *Load) describe(offered string) string {
-	words := []string{cmp.Or(l.Proto, "unknown protocol"), plural(l.Conns, "connection")}
+	words := []string{cmp.Or(l.Proto, "unknown protocol"), Plural(l.Conns, "connection")}
 	if offered != "" {
 		words = append(words, offered)
 		if l.Depth > 0 {
@@ -156,12 +156,13 @@ func (l *Load) describe(offered string) string {
 		words = append(words, short(l.Duration)+" measured after "+short(l.Warmup))
 	}
 	if l.Threads > 0 {
-		words = append(words, plural(l.Threads, "thread")+" of load")
+		words = append(words, Plural(l.Threads, "thread")+" of load")
 	}
 	return strings.Join(words, ", ")
 }
 
-func plural(n int, noun string) string {
+// Plural writes how many there are of something: "1 CPU", "2 CPUs".
+func Plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
@@ -190,7 +191,7 @@ func (e *Environment) Describe() string {
 	}
 	add("%s", e.CPU)
 	if e.CPUs > 0 {
-		words = append(words, plural(e.CPUs, "CPU"))
+		words = append(words, Plural(e.CPUs, "CPU"))
 	}
 	add("virtual (%s)", e.Virtual)
 	add("%s", e.Kernel)

@@ -46,28 +46,41 @@ func Rising(cases []Case) []int {
 	return order
 }
 
-// A Knee is the highest rate of a sweep at which one can still speak of service.
+// A Knee is the highest rate of a sweep at which one can still speak of service, and below which one can at each.
 type Knee struct {
 	Case int     // the index of its case, or -1: there is none
 	Rate float64 // offered, of the load
-	// Beyond is true when no higher rate was tried, so that the real knee may be higher.
-	Beyond bool
+	// Failed is the first rate that has failed; 0 if none has, so that the real knee may be higher.
+	Failed float64
+	// Again is the highest rate beyond that one which has passed; 0 if none has. Then the machine was disturbed, or the server is not steady.
+	Again float64
+	// Last is true when no higher rate was measured.
+	Last bool
 	// Rejected says of each case by its index why it is not the knee or could not be: "" for those that could.
 	Rejected []string
 }
 
-// FindKnee finds the knee of a series in the cases of a sweep, which may be in any order. It is the highest offered rate
+// aboveFailed is what is said of a rate that has passed in vain.
+const aboveFailed = "above a failed rate"
+
+// FindKnee finds the knee of a series in the cases of a sweep, which may be in any order. It is the highest rate below the first one that
+// fails. A rate fails
 //
-//   - that the server follows: the achieved rate is at least 99 % of the offered one (median over the rounds of their ratio),
-//   - of which no round is invalid, and
-//   - whose p99, of all rounds together, is at most 10 times that of the lowest rate for which the first two hold.
+//   - that the server does not follow: the achieved rate is less than 99 % of the offered one (median over the rounds of their ratio), or
+//   - whose p99, of all rounds together, is more than 10 times that of the lowest rate that was followed and is valid.
 //
-// A lower rate that does not pass is passed over: it may have been disturbed, and the higher one has shown what the server can do.
+// A rate with an invalid round that was followed neither fails nor can be the knee: it tells of the generator, and nothing of the server.
 func FindKnee(cases []Case, series string) (Knee, error) {
 	k := Knee{Case: -1, Rejected: make([]string, len(cases))}
 	var base int64 // the p99 of the lowest rate
 	last := -1
 	for _, i := range Rising(cases) {
+		fail := func(format string, args ...any) {
+			k.Rejected[i] = fmt.Sprintf(format, args...)
+			if k.Failed == 0 {
+				k.Failed = cases[i].Load.Rate
+			}
+		}
 		s := cases[i].Find(series)
 		if s == nil || len(s.Rounds) == 0 {
 			k.Rejected[i] = "not measured"
@@ -86,13 +99,15 @@ func FindKnee(cases []Case, series string) (Knee, error) {
 		case part.N == 0:
 			k.Rejected[i] = "no rate offered"
 		case part.Median < KneeFollowed:
-			k.Rejected[i] = fmt.Sprintf("follows %.1f %%", 100*part.Median)
+			fail("follows %.1f %%", 100*part.Median)
 		case slices.ContainsFunc(s.Rounds, func(r *Round) bool { return len(r.Invalid) > 0 }):
 			k.Rejected[i] = "invalid"
 		case l.P99 <= 0:
 			k.Rejected[i] = "no latencies"
 		case base > 0 && l.P99 > KneeTimes*base:
-			k.Rejected[i] = fmt.Sprintf("p99 × %.0f", float64(l.P99)/float64(base))
+			fail("p99 × %.0f", float64(l.P99)/float64(base))
+		case k.Failed > 0:
+			k.Rejected[i], k.Again = aboveFailed, cases[i].Load.Rate
 		default:
 			if base == 0 {
 				base = l.P99
@@ -100,6 +115,6 @@ func FindKnee(cases []Case, series string) (Knee, error) {
 			k.Case, k.Rate = i, cases[i].Load.Rate
 		}
 	}
-	k.Beyond = k.Case >= 0 && k.Case == last
+	k.Last = k.Case >= 0 && k.Case == last
 	return k, nil
 }

@@ -32,33 +32,48 @@ func sweep(steps ...step) (cases []result.Case) {
 func TestKnee(t *testing.T) {
 	const us = time.Microsecond
 	for _, tt := range []struct {
-		name   string
-		steps  []step
-		at     int
-		beyond bool
-		why    []string
+		name  string
+		steps []step
+		at    int
+		says  string
+		why   []string
 	}{
-		{"cannot follow", []step{{10, 10, 90 * us, false}, {20, 19.9, 100 * us, false}, {30, 29, 110 * us, false}}, 1, false, []string{"", "", "follows 96.7 %"}},
-		{"99 % is followed", []step{{100, 99, 90 * us, false}, {200, 197.9, 90 * us, false}}, 0, false, []string{"", "follows 99.0 %"}},
-		{"too late", []step{{10, 10, 90 * us, false}, {20, 20, 890 * us, false}, {30, 30, 990 * us, false}}, 1, false, []string{"", "", "p99 × 11"}},
-		{"invalid", []step{{10, 10, 90 * us, false}, {20, 20, 90 * us, true}}, 0, false, []string{"", "invalid"}},
-		{"a disturbed one in between", []step{{10, 10, 90 * us, false}, {20, 12, 90 * us, false}, {30, 30, 95 * us, false}, {40, 30, 95 * us, false}}, 2, false,
-			[]string{"", "follows 60.0 %", "", "follows 75.0 %"}},
-		{"the lowest is invalid", []step{{10, 10, 9 * us, true}, {20, 20, 100 * us, false}, {30, 30, 300 * us, false}, {40, 30, time.Second, false}}, 2, false,
-			[]string{"invalid", "", "", "follows 75.0 %"}},
-		{"all followed", []step{{10, 10, 90 * us, false}, {20, 20, 90 * us, false}}, 1, true, []string{"", ""}},
-		{"none followed", []step{{10, 5, 90 * us, false}}, -1, false, []string{"follows 50.0 %"}},
-		{"none measured", nil, -1, false, []string{}},
-		{"in no order", []step{{30, 29, 110 * us, false}, {10, 10, 90 * us, false}, {20, 20, 100 * us, false}}, 2, false, []string{"follows 96.7 %", "", ""}},
+		{"cannot follow", []step{{10, 10, 90 * us, false}, {20, 19.9, 100 * us, false}, {30, 29, 110 * us, false}}, 1,
+			"The knee is at 20 requests/s: the highest rate below the first that failed (of which less than 99 % was achieved", []string{"", "", "follows 96.7 %"}},
+		{"99 % is followed", []step{{100, 99, 90 * us, false}, {200, 197.9, 90 * us, false}}, 0, "at 100 requests/s: ", []string{"", "follows 99.0 %"}},
+		{"too late", []step{{10, 10, 90 * us, false}, {20, 20, 890 * us, false}, {30, 30, 990 * us, false}}, 1, "at 20 requests/s: ", []string{"", "", "p99 × 11"}},
+		{"a failed one in between", []step{{10, 10, 90 * us, false}, {20, 12, 90 * us, false}, {30, 30, 95 * us, false}, {40, 30, 95 * us, false}}, 0,
+			"But rates up to 30/s have passed again beyond the first that failed, 20/s: ", []string{"", "follows 60.0 %", "above a failed rate", "follows 75.0 %"}},
+		{"a late one in between", []step{{10, 10, 90 * us, false}, {20, 20, 990 * us, false}, {30, 30, 95 * us, false}}, 0,
+			"But rates up to 30/s have passed again", []string{"", "p99 × 11", "above a failed rate"}},
+		{"an invalid one in between", []step{{10, 10, 90 * us, false}, {20, 20, 990 * us, true}, {30, 30, 95 * us, false}, {40, 30, 95 * us, false}}, 2,
+			"at 30 requests/s: ", []string{"", "invalid", "", "follows 75.0 %"}},
+		{"an invalid one that is not followed", []step{{10, 10, 90 * us, false}, {20, 12, 90 * us, true}, {30, 30, 95 * us, false}}, 0,
+			"at 10 requests/s: ", []string{"", "follows 60.0 %", "above a failed rate"}},
+		{"the highest is invalid", []step{{10, 10, 90 * us, false}, {20, 20, 90 * us, true}}, 0,
+			"at 10 requests/s or beyond: no higher rate has failed, and none has a valid result.", []string{"", "invalid"}},
+		{"the lowest is invalid", []step{{10, 10, 9 * us, true}, {20, 20, 100 * us, false}, {30, 30, 300 * us, false}, {40, 30, time.Second, false}}, 2,
+			"at 30 requests/s: ", []string{"invalid", "", "", "follows 75.0 %"}},
+		{"the lowest has failed", []step{{10, 5, 90 * us, false}, {20, 20, 90 * us, false}}, -1,
+			"There is no knee: 10/s has failed already, and no lower rate has passed. But rates up to 20/s", []string{"follows 50.0 %", "above a failed rate"}},
+		{"all followed", []step{{10, 10, 90 * us, false}, {20, 20, 90 * us, false}}, 1,
+			"The knee is at 20 requests/s or beyond: that is the highest rate that was tried.", []string{"", ""}},
+		{"none followed", []step{{10, 5, 90 * us, false}}, -1, "There is no knee: 10/s has failed already", []string{"follows 50.0 %"}},
+		{"none valid", []step{{10, 10, 90 * us, true}}, -1, "There is no knee: none of these rates has a valid result.", []string{"invalid"}},
+		{"none measured", nil, -1, "There is no knee", []string{}},
+		{"in no order", []step{{30, 29, 110 * us, false}, {10, 10, 90 * us, false}, {20, 20, 100 * us, false}}, 2, "at 20 requests/s: ", []string{"follows 96.7 %", "", ""}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			k, err := result.FindKnee(sweep(tt.steps...), "s")
 			require.NoError(t, err)
 			require.Equal(t, tt.at, k.Case)
-			require.Equal(t, tt.beyond, k.Beyond)
+			require.Contains(t, k.Describe(), tt.says)
 			require.Equal(t, tt.why, k.Rejected)
 			if tt.at >= 0 {
 				require.Equal(t, tt.steps[tt.at].rate, k.Rate)
+				for i, s := range tt.steps { // below the knee nothing has failed
+					require.True(t, s.rate > k.Rate || k.Rejected[i] == "" || s.invalid, "%v", s)
+				}
 			}
 		})
 	}

@@ -69,9 +69,18 @@ func (l *Latency) Histogram() (*hdrhistogram.Histogram, error) {
 
 // Merge returns the distribution of all the rounds' latencies: the histograms are added up, percentiles are never averaged.
 func Merge(rounds []*Round) (*hdrhistogram.Histogram, error) {
+	return merge(rounds, func(r *Round) *Latency { return &r.Latency })
+}
+
+// merge is Merge of one of the distributions that rounds have, or may have.
+func merge(rounds []*Round, of func(*Round) *Latency) (*hdrhistogram.Histogram, error) {
 	sum := NewHistogram()
 	for _, r := range rounds {
-		h, err := r.Latency.Histogram()
+		l := of(r)
+		if l == nil {
+			continue
+		}
+		h, err := l.Histogram()
 		if err != nil {
 			return nil, err
 		}

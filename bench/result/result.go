@@ -103,8 +103,8 @@ type Round struct {
 
 	// Latency is the time from when a request was due (in a closed loop: issued) to its reply.
 	Latency Latency `json:"latency"`
-	// Lag is the time from when a request was due to when the generator handed it to the kernel: the generator's own fault. Requests that
-	// had to wait for a connection with room are not among them. Only of an open loop.
+	// Lag is the time from when a request was due to when the generator came to it and handed it to the kernel, or found no connection
+	// with room: the generator's own fault. Requests that came due while others waited for room are not among them. Only of an open loop.
 	Lag *Latency `json:"lag,omitempty"`
 	// Connects is the time that opening a connection took, of those that churn.
 	Connects *Latency `json:"connects,omitempty"`
@@ -113,6 +113,8 @@ type Round struct {
 
 	Generator Generator `json:"generator"`
 	Server    *Server   `json:"server,omitempty"`
+	// Stats is what the server has counted itself, if it is one on protoring and tells.
+	Stats *Stats `json:"stats,omitempty"`
 	// Others is how many cores other processes kept busy, the server too where it was not measured. Where it is not near zero, rates
 	// and latencies tell of them.
 	Others float64 `json:"othersBusy"`

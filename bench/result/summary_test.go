@@ -1,6 +1,7 @@
 package result_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -78,9 +79,42 @@ func TestRemarks(t *testing.T) {
 		got = append(got, m.Kind.String()+" | "+m.String())
 	}
 	require.Equal(t, []string{
-		"invalid | a: rounds 1, 3 of 3: busy for 83 % of the time", "errors | a: 2 reset; the first: boom", "not measured | b: not installed", "note | a: is new",
+		"invalid | a: rounds 1, 3 of 3: busy for 83–91 % of the time", "errors | a: 2 reset; the first: boom", "not measured | b: not installed", "note | a: is new",
 		"note | Other processes were busy in 1 of the 3 measurements, with up to 0.5 cores.",
 	}, got)
+}
+
+// What holds for every server is told once: told of each, it would hide what tells them from one another.
+func TestRemarksOfAllServers(t *testing.T) {
+	const busy, late = "busy for %s %% of the time", "sent 1.5ms or more after"
+	rounds := func(invalid ...[]string) (rs []*result.Round) {
+		for _, texts := range invalid {
+			rs = append(rs, &result.Round{Invalid: texts})
+		}
+		return rs
+	}
+	at := func(percent string) string { return fmt.Sprintf(busy, percent) }
+	invalid := func(series ...result.Series) (got []string) {
+		c := result.Case{Series: series}
+		for _, m := range c.Remarks() {
+			if m.Kind == result.RemarkInvalid {
+				got = append(got, m.String())
+			}
+		}
+		return got
+	}
+	a := result.Series{Name: "a", Rounds: rounds([]string{at("97")}, []string{at("83.5"), late})}
+	b := result.Series{Name: "b", Rounds: rounds([]string{at("91")}, []string{at("99")})}
+	some := result.Series{Name: "b", Rounds: rounds(nil, []string{at("99")})}
+	none := result.Series{Name: "b", Rounds: rounds(nil, nil)}
+	skipped := result.Series{Name: "c", Skipped: "not installed"}
+	require.Equal(t, []string{"all servers, every round: " + at("83.5–99"), "a: round 2 of 2: " + late}, invalid(a, b, skipped))
+	require.Equal(t, []string{"all servers, 3 of the 4 rounds: " + at("83.5–99"), "a: round 2 of 2: " + late}, invalid(a, some))
+	require.Equal(t, []string{"a: rounds 1, 2 of 2: " + at("83.5–97"), "a: round 2 of 2: " + late}, invalid(a, none), "not all")
+	require.Equal(t, []string{"a: rounds 1, 2 of 2: " + at("83.5–97"), "a: round 2 of 2: " + late}, invalid(a, skipped), "there is but one")
+	one := result.Series{Name: "a", Rounds: a.Rounds[:1]}
+	require.Equal(t, []string{"all servers, every round: " + at("91–97")}, invalid(one, result.Series{Name: "b", Rounds: b.Rounds[:1]}))
+	require.Equal(t, []string{"a: " + at("97")}, invalid(one, result.Series{Name: "b", Rounds: none.Rounds[:1]}))
 }
 
 func TestUnits(t *testing.T) {

@@ -178,16 +178,22 @@ func (p *page) single(c *Case) error {
 		return row
 	}
 	rows := []table.Row{row("latency", &l)}
-	if len(s.Rounds) == 1 {
-		if lag := s.Rounds[0].Lag; lag != nil && lag.Count > 0 {
-			rows = append(rows, row("sent late by", lag))
+	for _, more := range []struct {
+		name string
+		of   func(*Round) *Latency
+	}{{"sent late by", func(r *Round) *Latency { return r.Lag }}, {"connecting", func(r *Round) *Latency { return r.Connects }}} {
+		h, err := merge(s.Rounds, more.of)
+		if err != nil {
+			return err
 		}
-		if connects := s.Rounds[0].Connects; connects != nil && connects.Count > 0 {
-			rows = append(rows, row("connecting", connects))
+		if h.TotalCount() > 0 {
+			l := Of(h)
+			rows = append(rows, row(more.name, &l))
 		}
 	}
 	p.table(columns, rows)
 	p.line("")
+	p.rounds(s)
 	p.fact("rate", s, Achieved, func(v float64) string {
 		if offered := s.Spread(Offered); offered.N > 0 {
 			return fmt.Sprintf("%s replies/s of %s offered", Count(v), Count(offered.Median))
@@ -207,7 +213,29 @@ func (p *page) single(c *Case) error {
 	p.fact("generator", s, GeneratorBusy, func(v float64) string { return "busy for " + Percent(v) + " of its threads' time" })
 	p.fact("others", s, OthersBusy, func(v float64) string { return fmt.Sprintf("%.2f cores busy", v) })
 	p.remarks(c)
+	engine, _ := s.Stats()
+	p.stats("", []statsRow{{engine, s}})
 	return nil
+}
+
+// rounds says how far several rounds lie apart. The latencies above are those of all of them together, what follows are medians.
+func (p *page) rounds(s *Series) {
+	if len(s.Rounds) < 2 {
+		return
+	}
+	name := fmt.Sprintf("over %d rounds", len(s.Rounds))
+	for _, f := range []struct {
+		what  string
+		of    Figure
+		write func(float64) string
+	}{{"p50", LatencyP50, Nanos}, {"p99", LatencyP99, Nanos}, {"replies/s", Achieved, Count}, {"CPU per reply", CPUPerOp, Micros}} {
+		spread := s.Spread(f.of)
+		if spread.N == 0 {
+			continue
+		}
+		p.line("  %-18s %s %s to %s", name, f.what, f.write(spread.Least), f.write(spread.Greatest))
+		name = ""
+	}
 }
 
 func (p *page) fact(name string, s *Series, f Figure, write func(float64) string) {
@@ -230,6 +258,7 @@ func (p *page) sweep(r *Report) error {
 		p.line("")
 		p.prose("", name)
 		var rows []table.Row
+		var counted []statsRow
 		for _, i := range Rising(r.Cases) {
 			c := &r.Cases[i]
 			s := c.Find(name)
@@ -240,6 +269,7 @@ func (p *page) sweep(r *Report) error {
 			if err != nil {
 				return err
 			}
+			counted = append(counted, statsRow{Count(c.Load.Rate), s})
 			mark := knee.Rejected[i]
 			if i == knee.Case {
 				mark = "◀ knee"
@@ -251,6 +281,7 @@ func (p *page) sweep(r *Report) error {
 		p.table([]column{{head: "offered/s"}, {head: "achieved/s"}, {head: "p50"}, {head: "p90"}, {head: "p99"}, {head: "p99.9"},
 			{head: "max"}, {head: "CPU/op"}, {head: "server"}, {head: "load"}, {head: "", left: true}}, rows)
 		p.prose("  ", knee.Describe())
+		p.stats("offered/s", counted)
 	}
 	for _, i := range Rising(r.Cases) {
 		for _, m := range r.Cases[i].Remarks() {
@@ -265,14 +296,23 @@ func (p *page) sweep(r *Report) error {
 
 // Describe says in a sentence what the knee is.
 func (k Knee) Describe() string {
-	switch {
-	case k.Case < 0:
-		return "There is no knee: the server has followed none of these rates."
-	case k.Beyond:
-		return fmt.Sprintf("The knee is at %s requests/s or beyond: that is the highest rate that was tried.", Count(k.Rate))
+	again := ""
+	if k.Again > 0 {
+		again = fmt.Sprintf(" But rates up to %s/s have passed again beyond the first that failed, %s/s: the machine was disturbed, or the server is not "+
+			"steady. Measure again.", Count(k.Again), Count(k.Failed))
 	}
-	return fmt.Sprintf("The knee is at %s requests/s: the highest rate that was followed (at least %.0f %% of it) with a p99 of at most %d times that "+
-		"of the lowest rate.", Count(k.Rate), 100*KneeFollowed, KneeTimes)
+	switch {
+	case k.Case < 0 && k.Failed > 0:
+		return fmt.Sprintf("There is no knee: %s/s has failed already, and no lower rate has passed.", Count(k.Failed)) + again
+	case k.Case < 0:
+		return "There is no knee: none of these rates has a valid result."
+	case k.Last:
+		return fmt.Sprintf("The knee is at %s requests/s or beyond: that is the highest rate that was tried.", Count(k.Rate))
+	case k.Failed == 0:
+		return fmt.Sprintf("The knee is at %s requests/s or beyond: no higher rate has failed, and none has a valid result.", Count(k.Rate))
+	}
+	return fmt.Sprintf("The knee is at %s requests/s: the highest rate below the first that failed (of which less than %.0f %% was achieved, or whose p99 was "+
+		"more than %d times that of the lowest rate).", Count(k.Rate), 100*KneeFollowed, KneeTimes) + again
 }
 
 // SeriesNames returns the names of all series of cases, in the order in which they come.
@@ -329,6 +369,11 @@ func (p *page) compared(c *Case) error {
 		p.table(columns, rows)
 	}
 	p.remarks(c)
+	var counted []statsRow
+	for i := range c.Series {
+		counted = append(counted, statsRow{c.Series[i].Name, &c.Series[i]})
+	}
+	p.stats("", counted)
 	return nil
 }
 

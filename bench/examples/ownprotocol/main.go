@@ -9,8 +9,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"math/rand/v2"
 	"os"
@@ -63,27 +65,31 @@ func (s *session) Check(tag uint64, b []byte) (int, error) {
 
 func main() {
 	log.SetFlags(0)
-	addr := flag.String("addr", "127.0.0.1:9000", "the server's `address`")
-	rate := flag.Float64("rate", 10_000, "requests a second")
-	size := flag.Int("size", 64, "`bytes` of a message, 8 at least")
-	duration := flag.Duration("duration", 3*time.Second, "measured time")
-	flag.Parse()
+	if err := run(os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
+		log.Fatal(err)
+	}
+}
+
+func run(args []string, out io.Writer) error {
+	fs := flag.NewFlagSet("ownprotocol", flag.ContinueOnError)
+	addr := fs.String("addr", "127.0.0.1:9000", "the server's `address`")
+	rate := fs.Float64("rate", 10_000, "requests a second")
+	size := fs.Int("size", 64, "`bytes` of a message, 8 at least")
+	duration := fs.Duration("duration", 3*time.Second, "measured time")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
 
 	cfg := load.Config{Proto: "u32", Protocol: framed{max(*size, 8)}, Addr: *addr, Rate: *rate, Size: max(*size, 16), Duration: *duration}
 	round, err := load.Run(context.Background(), cfg)
 	if round == nil {
-		log.Fatal(err)
+		return err
 	}
 	about, derr := cfg.Describe()
 	if derr != nil {
-		log.Fatal(derr)
+		return derr
 	}
 	report := result.Report{Version: result.Version, Kind: result.KindRun, Title: "u32 messages", Time: time.Now(),
 		Cases: []result.Case{{Name: "u32", Load: about, Series: []result.Series{{Name: *addr, Rounds: []*result.Round{round}}}}}}
-	if err := result.WriteText(os.Stdout, &report); err != nil {
-		log.Fatal(err)
-	}
-	if err != nil {
-		log.Fatal(err)
-	}
+	return errors.Join(err, result.WriteText(out, &report)) // after an error there is what was measured until then
 }

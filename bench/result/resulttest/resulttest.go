@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -71,6 +72,9 @@ func Round(rng *rand.Rand, s Server, rate float64, duration time.Duration) *resu
 	round.Generator = result.Generator{Threads: 1, CPUSeconds: 0.6 * duration.Seconds() * busy, Busy: 0.6 * busy, Syscalls: round.Ops / 30}
 	round.Others = 0.01 * rng.Float64()
 	round.Bytes = result.Bytes{Sent: round.Ops * 64, Received: round.Ops * 64}
+	if _, engine, ok := strings.Cut(s.Name, "protoring-"); ok {
+		round.Stats = stats(engine, achieved, duration)
+	}
 	if rate > 0 {
 		lag := result.NewHistogram()
 		for range samples {
@@ -80,6 +84,16 @@ func Round(rng *rand.Rand, s Server, rate float64, duration time.Duration) *resu
 		round.Lag = &l
 	}
 	return round
+}
+
+// stats are those of a server that answers some requests at once. They begin a moment before the round.
+func stats(engine string, rate float64, duration time.Duration) *result.Stats {
+	const atOnce, before = 8, 25 * time.Millisecond
+	seconds := (duration + before).Seconds()
+	requests := int64(rate * seconds)
+	return &result.Stats{Engine: engine, Seconds: seconds, Total: map[string]int64{"Conns": 50, "Messages": requests, "Sends": requests,
+		"Enters": requests / atOnce, "SQEs": requests, "CQEs": 2 * requests, "Rearms": requests / 1000, "Carried": 3 * requests,
+		"NoBufs": int64(2000 * seconds), "Sleeps": int64(1000 * seconds), "Held": int64(750 * seconds)}}
 }
 
 func interval(rng *rand.Rand, median, late float64, each int64, stall bool) *hdrhistogram.Histogram {

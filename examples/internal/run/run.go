@@ -72,6 +72,7 @@ func (e Example) run(args []string, stderr io.Writer) int {
 		return err
 	})
 	fs.DurationVar(&cfg.Spin, "spin", 0, "let a loop without work look for it for so long before it sleeps; 0: the default, negative: never")
+	stats := fs.String("stats", "", "answer GET "+StatsPath+" over HTTP with what the loops count, on `address`, as in 127.0.0.1:9100; empty: do not")
 	if e.Flags != nil {
 		e.Flags(fs)
 	}
@@ -94,7 +95,7 @@ func (e Example) run(args []string, stderr io.Writer) int {
 		return statusUsage
 	}
 	cfg.Logger = slog.New(slog.NewTextHandler(stderr, nil))
-	if err := e.serve(cfg, *addr); err != nil {
+	if err := e.serve(cfg, *addr, *stats); err != nil {
 		fmt.Fprintf(stderr, "%s: %v\n", e.Name, err)
 		return statusError
 	}
@@ -121,7 +122,7 @@ func (e Example) variable(flag string) string {
 	return e.Env + "_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
 }
 
-func (e Example) serve(cfg server.Config, addr string) error {
+func (e Example) serve(cfg server.Config, addr, statsAddr string) error {
 	// The first signal drains; after it the signals have their usual effect, so that a second one ends the process at once.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -135,6 +136,16 @@ func (e Example) serve(cfg server.Config, addr string) error {
 	}
 	runtime.GOMAXPROCS(max(procs, cfg.Loops+spareProcs))
 	cfg.HoldP = true
+
+	// Its port is taken before the one of the protocol, so that who has reached that one gets an answer from this one too.
+	var stats net.Listener
+	if statsAddr != "" {
+		var err error
+		if stats, err = net.Listen("tcp", statsAddr); err != nil {
+			return fmt.Errorf("-stats: %w", err)
+		}
+		defer stats.Close()
+	}
 
 	srv, err := server.New(cfg)
 	if err != nil {
@@ -156,6 +167,10 @@ func (e Example) serve(cfg server.Config, addr string) error {
 			return err
 		case <-time.After(time.Millisecond):
 		}
+	}
+	if stats != nil {
+		cfg.Logger.Info(e.Name+" tells its statistics", "stats", "http://"+stats.Addr().String()+StatsPath)
+		defer serveStats(stats, srv)()
 	}
 	cfg.Logger.Info(e.Name+" listens", "addr", bound.String(), "engine", srv.Engine(), "loops", srv.Loops())
 	err = <-served

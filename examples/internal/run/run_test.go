@@ -58,6 +58,7 @@ func TestStatus(t *testing.T) {
 		{"-listen unix:", 1, "needs a path"},
 		{"-loops 2000", 1, "Loops is 2000"},
 		{"-listen " + taken.Addr().String(), 1, "address already in use"},
+		{"-stats " + taken.Addr().String(), 1, "-stats: listen tcp "},
 	} {
 		runtime.GOMAXPROCS(procs) // run has raised it
 		var stderr strings.Builder

@@ -1,0 +1,3 @@
+module github.com/protoring/protoring/bench/peers/net
+
+go 1.26.0
