@@ -2,14 +2,15 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"log/slog"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -19,7 +20,6 @@ import (
 
 	"github.com/protoring/protoring/codec/resp"
 	"github.com/protoring/protoring/examples/internal/runtest"
-	"github.com/protoring/protoring/server"
 )
 
 // TestMain fails on goroutines that are left over.
@@ -47,7 +47,12 @@ type client struct {
 
 func dial(t testing.TB, addr string) *client {
 	t.Helper()
-	conn, err := net.Dial("tcp", addr)
+	return dialNetwork(t, "tcp", addr)
+}
+
+func dialNetwork(t testing.TB, network, addr string) *client {
+	t.Helper()
+	conn, err := net.Dial(network, addr)
 	require.NoError(t, err)
 	t.Cleanup(func() { conn.Close() })
 	require.NoError(t, conn.SetDeadline(time.Now().Add(60*time.Second)))
@@ -90,68 +95,20 @@ func (c *client) do(args ...string) string {
 	return text
 }
 
-// startCache serves a cache within the test.
-func startCache(t testing.TB, maxMemory int, cfg server.Config) (string, *cache) {
-	t.Helper()
-	srv, err := server.New(cfg)
-	require.NoError(t, err)
-	c := newCache(maxMemory)
-	c.stats = srv.Stats
-	addr, err := server.Listen(srv, "tcp", "127.0.0.1:0", c.listenConfig(), c.connect)
-	require.NoError(t, err)
-	c.addr = addr.String()
-	ctx, cancel := context.WithCancel(context.Background())
-	served := make(chan error, 1)
-	go func() { served <- srv.Serve(ctx) }()
-	stop := c.start(slog.New(slog.NewTextHandler(t.Output(), nil)))
-	t.Cleanup(func() {
-		cancel()
-		<-served
-		stop()
-	})
-	return c.addr, c
-}
-
-// startRedis runs a redis-server of its own and returns its address.
-func startRedis(t testing.TB) string {
-	t.Helper()
-	path := runtest.Tool(t, "redis-server")
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := free.Addr().String()
-	free.Close()
-	port := addr[strings.LastIndexByte(addr, ':')+1:]
-	cmd := exec.Command(path, "--port", port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-		"--databases", "1", "--dir", t.TempDir())
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	require.Eventually(t, func() bool {
-		conn, err := net.Dial("tcp", addr)
-		if err == nil {
-			conn.Close()
-		}
-		return err == nil
-	}, 20*time.Second, 10*time.Millisecond)
-	return addr
-}
-
-func TestMemoryFlag(t *testing.T) {
+func TestSizeFlag(t *testing.T) {
 	for s, want := range map[string]int{
 		"0": 0, "1": 1, "1000": 1000, "100b": 100, "1k": 1000, "2kb": 2048, "3m": 3e6, "64mb": 64 << 20, "64MB": 64 << 20,
 		"1g": 1e9, "1gb": 1 << 30,
 	} {
-		var f memoryFlag
+		var f sizeFlag
 		require.NoError(t, f.Set(s), s)
 		require.Equal(t, want, int(f), s)
-		var back memoryFlag
+		var back sizeFlag
 		require.NoError(t, back.Set(f.String()))
 		require.Equal(t, f, back)
 	}
 	for _, s := range []string{"", "mb", "-1", "1.5gb", "1tb", "1 mb", "1bb", "9223372036854775807gb", "x"} {
-		var f memoryFlag
+		var f sizeFlag
 		require.Error(t, f.Set(s), s)
 	}
 }
@@ -247,27 +204,98 @@ func TestStopUnderLoad(t *testing.T) {
 	require.Equal(t, 0, p.Wait(), p.Log())
 }
 
-// Large values pass, and what could never be stored ends the connection before it takes memory.
-func TestLargeValues(t *testing.T) {
-	addr, _ := startCache(t, 64<<20, server.Config{Loops: 1})
-	c := dial(t, addr)
-	value := strings.Repeat("0123456789abcdef", 1<<20) // 16 MiB
-	require.Equal(t, "+OK\r\n", c.do("SET", "key", value))
-	require.Equal(t, "$"+strconv.Itoa(len(value))+"\r\n"+value+"\r\n", c.do("GET", "key"))
-	require.Equal(t, "+OK\r\n", c.do("SET", "small", "x"))
-	fits := strings.Repeat("x", 64<<20-100)
-	require.Equal(t, "+OK\r\n", c.do("SET", "k", fits))
-	require.Equal(t, "$-1\r\n", c.do("GET", "key"))
-	require.Equal(t, "-OOM command not allowed when used memory > 'maxmemory'.\r\n", c.do("SET", "k", fits+strings.Repeat("x", 100)))
-	require.Equal(t, "$1\r\nx\r\n", dialDo(t, addr, "SET", "s", "x", "GET", "s"), "others are served")
-	c.send(fmt.Appendf(nil, "*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n", 65<<20))
-	_, ok := c.reply()
-	require.False(t, ok)
+func TestSecondsFlag(t *testing.T) {
+	for s, want := range map[string]time.Duration{"0": 0, "1": time.Second, "300": 5 * time.Minute, "1.5s": 1500 * time.Millisecond} {
+		var f secondsFlag
+		require.NoError(t, f.Set(s), s)
+		require.Equal(t, want, time.Duration(f), s)
+	}
+	for _, s := range []string{"", "-1", "-1s", "x", "1.5", "99999999999"} {
+		require.Error(t, new(secondsFlag).Set(s), s)
+	}
 }
 
-// dialDo runs a SET and a GET on a new connection.
-func dialDo(t *testing.T, addr string, args ...string) string {
-	c := dial(t, addr)
-	require.Equal(t, "+OK\r\n", c.do(args[:3]...))
-	return c.do(args[3:]...)
+// Settings come from the environment as well, all listeners serve, and the admin address tells what happens.
+func TestListeners(t *testing.T) {
+	bin := runtest.Build(t, ".")
+	socket := filepath.Join(t.TempDir(), "cache.sock")
+	t.Setenv("CACHE_MAXMEMORY", "32mb")
+	t.Setenv("CACHE_UNIXSOCKET", socket)
+	t.Setenv("CACHE_REQUIREPASS", "secret")
+	p := runtest.Start(t, bin, "-listen", "127.0.0.1:0", "-memcache", "127.0.0.1:0", "-admin", "127.0.0.1:0", "-loops", "2")
+	find := func(pattern string) string {
+		found := regexp.MustCompile(pattern).FindStringSubmatch(p.Log())
+		require.NotNil(t, found, "%s in %s", pattern, p.Log())
+		return found[1]
+	}
+
+	c := dial(t, p.Addr)
+	require.Equal(t, "-NOAUTH Authentication required.\r\n", c.do("GET", "key"))
+	require.Equal(t, "+OK\r\n", c.do("AUTH", "secret"))
+	require.Equal(t, "+OK\r\n", c.do("SET", "key", "value"))
+	require.Equal(t, "*2\r\n$9\r\nmaxmemory\r\n$8\r\n33554432\r\n", c.do("CONFIG", "GET", "maxmemory"))
+
+	u := dialNetwork(t, "unix", socket)
+	require.Equal(t, "+OK\r\n", u.do("AUTH", "secret"))
+	require.Equal(t, "$5\r\nvalue\r\n", u.do("GET", "key"))
+
+	m, err := net.Dial("tcp", find(`memcache=(\S+)`))
+	require.NoError(t, err)
+	defer m.Close()
+	_, err = m.Write([]byte("get key\r\nset key 7 0 5\r\nother\r\nget key\r\n"))
+	require.NoError(t, err)
+	want := "END\r\nSTORED\r\nVALUE key 7 5\r\nother\r\nEND\r\n" // keys of its own
+	got := make([]byte, len(want))
+	_, err = io.ReadFull(m, got)
+	require.NoError(t, err)
+	require.Equal(t, want, string(got))
+	require.Equal(t, "$5\r\nvalue\r\n", u.do("GET", "key"))
+
+	metrics := httpGet(t, find(`admin=(\S+)`)+"/metrics")
+	require.Contains(t, metrics, "\ncache_keys 2\n")
+	require.Contains(t, metrics, `cache_loop_connections{loop="1"}`)
+	require.Contains(t, metrics, "go_goroutines")
+	require.Contains(t, metrics, `cache_commands_total{command="set"} 1`)
+	require.Contains(t, httpGet(t, find(`admin=(\S+)`)+"/stats"), `"engine":`)
+	require.Contains(t, httpGet(t, find(`admin=(\S+)`)+"/debug/pprof/goroutine?debug=1"), "goroutine profile")
+
+	m.Close()
+	u.conn.Close()
+	c.conn.Close()
+	p.Signal(syscall.SIGTERM)
+	require.Equal(t, 0, p.Wait(), p.Log())
+	_, err = os.Stat(socket)
+	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+func httpGet(t *testing.T, url string) string {
+	resp, err := http.Get(url)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, resp.StatusCode, "%s", b)
+	http.DefaultClient.CloseIdleConnections()
+	return string(b)
+}
+
+// What cannot be is one clear sentence, and a status that is not zero.
+func TestWrongFlags(t *testing.T) {
+	bin := runtest.Build(t, ".")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	for _, c := range []struct{ args, says string }{
+		{"-maxmemory lots", "want a number of bytes"},
+		{"-maxmemory-policy allkeys-magic", "noeviction"},
+		{"-timeout soon", "want a number of seconds"},
+		{"-listen 127.0.0.1:0 -memcache " + taken.Addr().String(), "-memcache: "},
+		{"-listen 127.0.0.1:0 -admin " + taken.Addr().String(), "-admin: "},
+		{"-listen 127.0.0.1:0 -unixsocket /nonexistent/cache.sock", "-unixsocket: "},
+	} {
+		out, err := exec.Command(bin, strings.Fields(c.args)...).CombinedOutput()
+		require.Error(t, err, c.args)
+		require.Contains(t, string(out), c.says)
+		require.NotContains(t, string(out), "goroutine")
+	}
 }

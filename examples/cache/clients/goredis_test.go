@@ -1,4 +1,4 @@
-// Package clients drives the cache with the clients that people use. It is a module of its own, so that what it needs is nobody else's.
+// Package clients drives the cache, as a process, with the clients that people use.
 package clients
 
 import (
@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -32,6 +33,9 @@ func TestGoRedis(t *testing.T) {
 		{"large values", checkLargeValues},
 		{"errors", checkErrors},
 		{"connection", checkConnection},
+		{"transactions", checkTransactions},
+		{"patterns", checkPatterns},
+		{"iteration", checkIteration},
 	}
 	bin := runtest.Build(t, "..")
 	for _, engine := range []string{"io_uring", "epoll"} {
@@ -214,6 +218,7 @@ func checkErrors(t *testing.T, c *redis.Client) {
 	require.EqualError(t, c.Incr(ctx, "text").Err(), "ERR value is not an integer or out of range")
 	require.EqualError(t, c.Do(ctx, "GET").Err(), "ERR wrong number of arguments for 'get' command")
 	require.EqualError(t, c.Do(ctx, "SET", "a", "b", "EX", 0).Err(), "ERR invalid expire time in 'set' command")
+	require.EqualError(t, c.Do(ctx, "GETEX", "text", "EX", "x").Err(), "ERR value is not an integer or out of range")
 	var refused redis.Error
 	require.True(t, errors.As(c.LPush(ctx, "list", 1).Err(), &refused))
 }
@@ -231,4 +236,91 @@ func checkConnection(t *testing.T, c *redis.Client) {
 	require.Equal(t, int8(2), commands["get"].Arity)
 	require.True(t, commands["get"].ReadOnly)
 	require.Equal(t, int8(1), commands["mset"].FirstKeyPos)
+}
+
+// Many add to one counter, each with a look at it first: none is lost.
+func checkTransactions(t *testing.T, c *redis.Client) {
+	ctx := t.Context()
+	cmds, err := c.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Set(ctx, "a", 1, 0)
+		p.Incr(ctx, "a")
+		p.Get(ctx, "a")
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "2", cmds[2].(*redis.StringCmd).Val())
+
+	const writers, rounds = 8, 20
+	var wg sync.WaitGroup
+	var conflicts atomic.Int64
+	for range writers {
+		wg.Go(func() {
+			for done := 0; done < rounds; {
+				err := c.Watch(ctx, func(tx *redis.Tx) error {
+					n, err := tx.Get(ctx, "counter").Int()
+					if err != nil && err != redis.Nil {
+						return err
+					}
+					_, err = tx.TxPipelined(ctx, func(p redis.Pipeliner) error {
+						p.Set(ctx, "counter", n+1, 0)
+						return nil
+					})
+					return err
+				}, "counter")
+				switch err {
+				case nil:
+					done++
+				case redis.TxFailedErr:
+					conflicts.Add(1)
+				default:
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	n, err := c.Get(ctx, "counter").Int()
+	require.NoError(t, err)
+	require.Equal(t, writers*rounds, n)
+	t.Logf("%d conflicts", conflicts.Load())
+}
+
+func checkPatterns(t *testing.T, c *redis.Client) {
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	sub := c.PSubscribe(ctx, "news.*")
+	defer sub.Close()
+	_, err := sub.Receive(ctx)
+	require.NoError(t, err)
+	require.Equal(t, int64(1), c.PubSubNumPat(ctx).Val())
+	require.Equal(t, int64(1), c.Publish(ctx, "news.a", "hello").Val())
+	m, err := sub.ReceiveMessage(ctx)
+	require.NoError(t, err)
+	require.Equal(t, &redis.Message{Channel: "news.a", Pattern: "news.*", Payload: "hello"}, m)
+	require.NoError(t, sub.Subscribe(ctx, "other"))
+	_, err = sub.Receive(ctx)
+	require.NoError(t, err)
+	require.Equal(t, []string{"other"}, c.PubSubChannels(ctx, "o*").Val())
+	require.Equal(t, map[string]int64{"other": 1, "nosuch": 0}, c.PubSubNumSub(ctx, "other", "nosuch").Val())
+}
+
+func checkIteration(t *testing.T, c *redis.Client) {
+	ctx := t.Context()
+	const count = 3000
+	_, err := c.Pipelined(ctx, func(p redis.Pipeliner) error {
+		for i := range count {
+			p.Set(ctx, fmt.Sprint("key:", i), i, 0)
+			p.Set(ctx, fmt.Sprint("else:", i), i, 0)
+		}
+		return nil
+	})
+	require.NoError(t, err)
+	found := map[string]bool{}
+	for it := c.Scan(ctx, 0, "key:*", 100).Iterator(); it.Next(ctx); {
+		found[it.Val()] = true
+	}
+	require.Len(t, found, count)
+	require.Len(t, c.Keys(ctx, "else:*").Val(), count)
+	require.NotEmpty(t, c.RandomKey(ctx).Val())
 }

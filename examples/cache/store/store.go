@@ -1,46 +1,85 @@
 // Package store holds the keys of a cache in bounded memory. It knows nothing of protocols and sockets.
 //
-// Keys are spread over shards with a lock each. A key and its value are one immutable string: a reader takes the value out of the
-// lock and encodes it at leisure, and never sees a mixture of two writes. What was replaced is the collector's.
+// A Store has one or more databases. The keys of each are spread over shards with a lock each. Small values are copied out under
+// the lock, large ones are immutable and shared, so a reader never sees a mixture of two writes.
 package store
 
 import (
 	"errors"
-	"hash/maphash"
 	"math/bits"
-	"strings"
 	"sync/atomic"
 	"time"
 )
 
 // Errors that callers act on. None of them changed anything.
 var (
-	// ErrMemory: the entry alone exceeds the bound on memory.
-	ErrMemory = errors.New("store: value exceeds the bound on memory")
+	// ErrMemory: the bound on memory leaves no room, and the policy lets nothing be evicted that would make some.
+	ErrMemory = errors.New("store: no room within the bound on memory")
+	// ErrKey: the key is longer than MaxKey.
+	ErrKey = errors.New("store: key is too long")
 	// ErrInteger: the value is not a decimal integer of 64 bits.
 	ErrInteger = errors.New("store: value is not an integer")
 	// ErrOverflow: the sum does not fit 64 bits.
 	ErrOverflow = errors.New("store: integer overflow")
 )
 
-// Config are the choices for a Store. The zero value is an unbounded store.
+// MaxKey is the length of the longest key, in bytes.
+const MaxKey = 16000
+
+// MaxValue is the length of the longest value, in bytes.
+const MaxValue = 1<<32 - 1
+
+// A Policy says what is evicted when MaxMemory is reached.
+type Policy uint8
+
+// The policies, with the names that redis.conf gives them.
+const (
+	NoEviction     Policy = iota // nothing: writes that need memory fail with ErrMemory
+	AllKeysLRU                   // what was not used for long, or not often: it counts uses, too, as allkeys-lfu
+	AllKeysRandom                // anything
+	VolatileLRU                  // of keys with an expiry the one that was not used for longest, of a few that are drawn
+	VolatileRandom               // any key with an expiry
+	VolatileTTL                  // of keys with an expiry the one that expires first, of a few that are drawn
+)
+
+// A Reason says why the store itself removed a key.
+type Reason uint8
+
+// The reasons.
+const (
+	Expired Reason = iota
+	Evicted
+)
+
+// Config are the choices for a Store. The zero value is an unbounded store with one database.
 type Config struct {
-	// MaxMemory is the most bytes that entries may take, each with its key, its value and EntryCost. If zero, there is no bound.
+	// MaxMemory is the most bytes that the store may take: keys, values and all that is kept beside them. If zero, there is no bound.
 	MaxMemory int
-	// Shards is the number of locks, rounded up to a power of two. If zero, one per MiB of MaxMemory and 256 at most: the entry to
-	// evict is chosen within a shard, which only says something when a shard has many.
+	// Policy says what is evicted for it. The zero value is NoEviction.
+	Policy Policy
+	// Databases is the number of key spaces. If zero, there is one.
+	Databases int
+	// Shards is the number of locks of a database, rounded up to a power of two. If zero, it is one for each 8 MiB of MaxMemory and
+	// 256 at most, and that without a bound: a shard keeps a page for each size of entry that it has.
 	Shards int
-	// Now returns the time in milliseconds since 1970. If nil, it is the system's.
+	// Now returns the time in milliseconds since 1970. If nil, it is the system's. It is called with a lock held and must be fast.
 	Now func() int64
+	// Removed, if not nil, is told of each key that expired or was evicted while Notify was on; not of those that were deleted
+	// or flushed. It is called outside any lock by the goroutine whose call noticed it, and may call the store. The key is lent.
+	Removed func(db int, key []byte, reason Reason)
 }
 
-const maxShards = 256
+const (
+	maxShards   = 256
+	shardMemory = 8 << 20
+)
 
 func (c Config) withDefaults() Config {
+	c.Databases = max(c.Databases, 1)
 	if c.Shards <= 0 {
 		c.Shards = maxShards
 		if c.MaxMemory > 0 {
-			c.Shards = min(max(c.MaxMemory>>20, 1), maxShards)
+			c.Shards = min(max(c.MaxMemory/shardMemory, 1), maxShards)
 		}
 	}
 	c.Shards = 1 << bits.Len(uint(c.Shards-1))
@@ -50,328 +89,96 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// A Store may be used by any number of goroutines. No method keeps the key or the value that it was given.
+// A Store may be used by any number of goroutines. No method keeps a key or bytes that it was given.
 type Store struct {
-	cfg    Config
-	seed   maphash.Seed
-	shift  uint // of a hash, to its shard
-	shards []shard
-	used   atomic.Int64  // bytes of all entries; never above MaxMemory
-	hand   atomic.Uint32 // the shard that the last eviction looked at
+	cfg       Config
+	maxMemory atomic.Int64
+	policy    atomic.Uint32
+	notify    atomic.Bool
+	used      atomic.Int64  // bytes of all entries and Blobs
+	active    atomic.Int64  // shards with entries
+	hand      atomic.Uint32 // the shard that the last eviction looked at
+	clock     atomic.Uint32 // seconds since 1970, while Run keeps it; otherwise 0
+	shift     uint          // of a hash, to its shard
+	arena     arena
+	chunks    chunkPool
+	dbs       []DB
 }
 
-// New returns an empty Store.
+// New returns an empty Store. Whoever makes it calls Close. It takes address space for 32 GiB of entries, which is also the most
+// that they may take beside large values, and panics when the system has none.
 func New(cfg Config) *Store {
 	cfg = cfg.withDefaults()
-	return &Store{
-		cfg:    cfg,
-		seed:   maphash.MakeSeed(), // clients choose the keys, and must not choose their collisions
-		shift:  uint(64 - bits.TrailingZeros(uint(cfg.Shards))),
-		shards: make([]shard, cfg.Shards),
+	s := &Store{
+		cfg:   cfg,
+		dbs:   make([]DB, cfg.Databases),
+		shift: uint(64 - bits.TrailingZeros(uint(cfg.Shards))),
 	}
+	s.arena.init()
+	s.maxMemory.Store(int64(cfg.MaxMemory))
+	s.policy.Store(uint32(cfg.Policy))
+	for i := range s.dbs {
+		s.dbs[i].init(s, i)
+	}
+	return s
 }
 
-// lock returns the key's shard, locked, and the key's hash within it.
-func (s *Store) lock(key []byte) (*shard, uint32) {
-	h := maphash.Bytes(s.seed, key)
-	sh := &s.shards[h>>s.shift]
-	sh.mu.Lock()
-	return sh, uint32(h)
-}
+// Close gives the memory back. Run must have returned, and no other method may run or be called any more: a read of the memory
+// would end the process. Blobs that readers hold stay valid.
+func (s *Store) Close() { s.arena.close() }
 
-// find returns the index of a live entry, or -1. One that has expired is removed. The caller holds the shard's lock.
-func (s *Store) find(sh *shard, h uint32, key []byte) int {
-	i := sh.find(h, key)
-	if i >= 0 && sh.entries[i].expire != 0 && sh.entries[i].expire <= s.cfg.Now() {
-		sh.expired++
-		s.remove(sh, i)
-		return -1
-	}
-	return i
-}
+// DB returns database i, which must be below Config.Databases. It is the same one for each call.
+func (s *Store) DB(i int) *DB { return &s.dbs[i] }
 
-// remove removes an entry and gives its memory back. The caller holds the shard's lock.
-func (s *Store) remove(sh *shard, i int) {
-	s.used.Add(-int64(sh.remove(i)))
-}
+// SetMaxMemory sets the bound on memory, in bytes; 0: none. A bound below what is used is reached by the next writes, and by Run.
+func (s *Store) SetMaxMemory(bytes int) { s.maxMemory.Store(int64(bytes)) }
 
-// Get returns the value of a key.
-func (s *Store) Get(key []byte) (value string, ok bool) {
-	sh, h := s.lock(key)
-	i := s.find(sh, h, key)
-	if i < 0 {
-		sh.misses++
-		sh.mu.Unlock()
-		return "", false
-	}
-	sh.hits++
-	value = sh.use(i).value()
-	sh.mu.Unlock()
-	return value, true
-}
+// MaxMemory returns the bound on memory, in bytes; 0: none.
+func (s *Store) MaxMemory() int { return int(s.maxMemory.Load()) }
 
-// Contains says whether a key is there.
-func (s *Store) Contains(key []byte) bool {
-	_, ok := s.Get(key)
-	return ok
-}
+// SetPolicy sets what is evicted.
+func (s *Store) SetPolicy(p Policy) { s.policy.Store(uint32(p)) }
 
-// A Condition says when Set stores.
-type Condition uint8
+// Policy returns what is evicted.
+func (s *Store) Policy() Policy { return Policy(s.policy.Load()) }
 
-// The conditions of Set.
-const (
-	Always Condition = iota
-	IfAbsent
-	IfPresent
-)
-
-// SetOptions say how Set stores. The zero value stores in any case, without expiry.
-type SetOptions struct {
-	If     Condition
-	Keep   bool  // keep the expiry of the value that is replaced
-	Expire int64 // milliseconds since 1970; 0: never
-}
-
-// A Previous is what Set found.
-type Previous struct {
-	Value  string
-	Exists bool
-	Stored bool // the condition held, so that the new value was stored
-}
-
-// Set stores a value. The error is ErrMemory.
-func (s *Store) Set(key, value []byte, o SetOptions) (Previous, error) {
-	size := cost(len(key), len(value))
-	if s.cfg.MaxMemory > 0 && size > s.cfg.MaxMemory {
-		return Previous{}, ErrMemory
-	}
-	data := join(key, value)
-	for {
-		sh, h := s.lock(key)
-		i := s.find(sh, h, key)
-		prev := Previous{Exists: i >= 0}
-		grow := size
-		if prev.Exists {
-			e := sh.use(i)
-			prev.Value = e.value()
-			grow -= e.cost()
-		}
-		if o.If == IfAbsent && prev.Exists || o.If == IfPresent && !prev.Exists {
-			sh.mu.Unlock()
-			return prev, nil
-		}
-		if s.reserve(grow) {
-			if i < 0 {
-				i = sh.insert(h, len(key), data)
-			} else {
-				sh.replace(i, data)
-			}
-			if !o.Keep {
-				sh.expire(i, o.Expire)
-			}
-			sh.mu.Unlock()
-			prev.Stored = true
-			return prev, nil
-		}
-		sh.mu.Unlock() // the entry that must go is perhaps in another shard, and two locks are never held at once
-		if !s.evict() {
-			return prev, ErrMemory
-		}
-	}
-}
-
-// join returns key and value in one string, in one allocation.
-func join(key, value []byte) string {
-	var b strings.Builder
-	b.Grow(len(key) + len(value))
-	b.Write(key)
-	b.Write(value)
-	return b.String()
-}
-
-// reserve takes bytes of the memory, if they are there.
-func (s *Store) reserve(bytes int) bool {
-	if bytes == 0 {
-		return true // most writes replace a value by one of its size: they leave the one counter of all shards alone
-	}
-	if bytes < 0 || s.cfg.MaxMemory <= 0 {
-		s.used.Add(int64(bytes))
-		return true
-	}
-	for {
-		used := s.used.Load()
-		if used+int64(bytes) > int64(s.cfg.MaxMemory) {
-			return false
-		}
-		if s.used.CompareAndSwap(used, used+int64(bytes)) {
-			return true
-		}
-	}
-}
-
-// Delete removes a key and says whether it was there.
-func (s *Store) Delete(key []byte) bool {
-	sh, h := s.lock(key)
-	defer sh.mu.Unlock()
-	i := s.find(sh, h, key)
-	if i < 0 {
-		return false
-	}
-	s.remove(sh, i)
-	return true
-}
-
-// Add adds delta to the integer that a key holds, 0 where there is none, and returns the sum. The expiry stays. The error is
-// ErrInteger, ErrOverflow or ErrMemory.
-func (s *Store) Add(key []byte, delta int64) (int64, error) {
-	for {
-		sum, done, err := s.tryAdd(key, delta)
-		if done || err != nil {
-			return sum, err
-		}
-		if !s.evict() {
-			return 0, ErrMemory
-		}
-	}
-}
-
-func (s *Store) tryAdd(key []byte, delta int64) (sum int64, done bool, err error) {
-	sh, h := s.lock(key)
-	defer sh.mu.Unlock()
-	i := s.find(sh, h, key)
-	size := 0
-	if i >= 0 {
-		e := sh.use(i)
-		size = e.cost()
-		var ok bool
-		if sum, ok = ParseInt(e.value()); !ok {
-			return 0, false, ErrInteger
-		}
-	}
-	if delta > 0 && sum > maxInt64-delta || delta < 0 && sum < minInt64-delta {
-		return 0, false, ErrOverflow
-	}
-	sum += delta
-	var digits [maxDigits]byte
-	text := appendInt(digits[:0], sum)
-	grow := cost(len(key), len(text)) - size
-	if s.cfg.MaxMemory > 0 && grow > s.cfg.MaxMemory {
-		return 0, false, ErrMemory
-	}
-	if !s.reserve(grow) {
-		return 0, false, nil
-	}
-	data := join(key, text)
-	if i < 0 {
-		sh.insert(h, len(key), data)
-	} else {
-		sh.replace(i, data)
-	}
-	return sum, true, nil
-}
-
-// An ExpireIf is a set of conditions on the expiry that a key has. A key without expiry is taken for one that never comes.
-type ExpireIf uint8
-
-// The conditions of Expire.
-const (
-	IfNone ExpireIf = 1 << iota
-	IfSome
-	IfLater
-	IfEarlier
-)
-
-// Expire sets when a key expires, in milliseconds since 1970. A time that is not in the future removes the key. It says whether
-// the key was there and the conditions held.
-func (s *Store) Expire(key []byte, at int64, c ExpireIf) bool {
-	sh, h := s.lock(key)
-	defer sh.mu.Unlock()
-	i := s.find(sh, h, key)
-	if i < 0 {
-		return false
-	}
-	was := sh.entries[i].expire
-	if c&IfNone != 0 && was != 0 ||
-		c&IfSome != 0 && was == 0 ||
-		c&IfLater != 0 && (was == 0 || at <= was) ||
-		c&IfEarlier != 0 && was != 0 && at >= was {
-		return false
-	}
-	if at <= s.cfg.Now() {
-		s.remove(sh, i)
-		return true
-	}
-	sh.expire(i, at)
-	sh.use(i)
-	return true
-}
-
-// Persist takes a key's expiry away and says whether it had one.
-func (s *Store) Persist(key []byte) bool {
-	sh, h := s.lock(key)
-	defer sh.mu.Unlock()
-	i := s.find(sh, h, key)
-	if i < 0 || sh.entries[i].expire == 0 {
-		return false
-	}
-	sh.expire(i, 0)
-	return true
-}
-
-// Expiry returns when a key expires, in milliseconds since 1970, 0 for never, and whether it is there.
-func (s *Store) Expiry(key []byte) (at int64, ok bool) {
-	sh, h := s.lock(key)
-	defer sh.mu.Unlock()
-	i := s.find(sh, h, key)
-	if i < 0 {
-		return 0, false
-	}
-	return sh.entries[i].expire, true
-}
+// Notify says whether Config.Removed is called. It is off at first.
+func (s *Store) Notify(on bool) { s.notify.Store(on) }
 
 // Now returns the store's time in milliseconds since 1970.
 func (s *Store) Now() int64 { return s.cfg.Now() }
 
-// Flush removes all keys.
-func (s *Store) Flush() {
-	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.Lock()
-		s.used.Add(-int64(sh.bytes))
-		sh.clear()
-		sh.mu.Unlock()
-	}
-}
-
-// Used returns the bytes of all entries.
+// Used returns the bytes that are accounted: keys, values, and what is kept beside them.
 func (s *Store) Used() int { return int(s.used.Load()) }
 
-// Len returns the number of entries. Those that have expired and were not reclaimed yet are counted.
-func (s *Store) Len() int { return s.Stats().Keys }
-
-// Stats are numbers since the store was made.
+// Stats are numbers since the store was made, or since ResetStats.
 type Stats struct {
-	Keys, Expiring   int // entries; those with an expiry
-	Bytes            int
-	Hits, Misses     uint64 // of Get and Contains
+	Keys, Expiring   int    // entries of all databases, and those with an expiry; not reset
+	Used             int    // bytes, as Used
+	Resident         int    // bytes that were taken from the system for entries, in use or not; not reset
+	Hits, Misses     uint64 // of Get
 	Expired, Evicted uint64 // entries
 }
 
 // Stats adds up the shards, one after the other.
 func (s *Store) Stats() Stats {
-	var sum Stats
-	for i := range s.shards {
-		sh := &s.shards[i]
-		sh.mu.Lock()
-		sum.Keys += len(sh.entries)
-		sum.Expiring += sh.expiring
-		sum.Bytes += sh.bytes
-		sum.Hits += sh.hits
-		sum.Misses += sh.misses
-		sum.Expired += sh.expired
-		sum.Evicted += sh.evicted
-		sh.mu.Unlock()
+	sum := Stats{Used: s.Used(), Resident: s.arena.resident()}
+	for i := range s.dbs {
+		s.dbs[i].addStats(&sum)
 	}
 	return sum
+}
+
+// ResetStats begins to count hits, misses, expired and evicted entries again.
+func (s *Store) ResetStats() {
+	for i := range s.dbs {
+		s.dbs[i].resetStats()
+	}
+}
+
+// FlushAll removes all keys of all databases.
+func (s *Store) FlushAll() {
+	for i := range s.dbs {
+		s.dbs[i].Flush()
+	}
 }

@@ -1,0 +1,85 @@
+package clients
+
+import (
+	"net"
+	"os"
+	"os/exec"
+	"regexp"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/protoring/protoring/examples/internal/runtest"
+)
+
+// python returns an interpreter with a module. CACHE_PYTHON names another one than python3, as that of a virtual environment. The test
+// is skipped where there is none: neither Go's packages nor the system's bring it.
+func python(t *testing.T, module string) string {
+	path := os.Getenv("CACHE_PYTHON")
+	if path == "" {
+		path = "python3"
+	}
+	out, err := exec.Command(path, "-c", "import "+module).CombinedOutput()
+	if err != nil {
+		t.Skipf("%s without %s (pip install it, and name the interpreter in CACHE_PYTHON): %v\n%s", path, module, err, out)
+	}
+	return path
+}
+
+func TestRedisPy(t *testing.T) {
+	path := python(t, "redis.cache")
+	for _, engine := range []string{"io_uring", "epoll"} {
+		_, host, port := startCache(t, "-engine", engine)
+		for _, protocol := range []string{"2", "3"} {
+			require.Equal(t, "ok\n", runTool(t, "", path, "testdata/redis_py.py", host, port, protocol))
+		}
+	}
+}
+
+var memcacheAddr = regexp.MustCompile(`memcache=(\S+)`)
+
+// startMemcache starts a cache that memcached's clients reach.
+func startMemcache(t *testing.T, args ...string) (addr string) {
+	p, _, _ := startCache(t, append([]string{"-memcache", "127.0.0.1:0"}, args...)...)
+	require.Eventually(t, func() bool { return memcacheAddr.MatchString(p.Log()) }, 10*time.Second, time.Millisecond)
+	return memcacheAddr.FindStringSubmatch(p.Log())[1]
+}
+
+func TestPyMemcache(t *testing.T) {
+	path := python(t, "pymemcache")
+	for _, engine := range []string{"io_uring", "epoll"} {
+		host, port, err := net.SplitHostPort(startMemcache(t, "-engine", engine))
+		require.NoError(t, err)
+		require.Equal(t, "ok\n", runTool(t, "", path, "testdata/pymemcache_py.py", host, port))
+	}
+}
+
+// memcapable is libmemcached's own test of servers. The system's package libmemcached-tools has it in some versions only.
+func TestMemcapable(t *testing.T) {
+	path, err := exec.LookPath("memcapable")
+	if err != nil {
+		t.Skip(err)
+	}
+	host, port, err := net.SplitHostPort(startMemcache(t))
+	require.NoError(t, err)
+	runTool(t, "", path, "-a", "-h", host, "-p", port)
+}
+
+// The programs of libmemcached-tools.
+func TestMemcacheTools(t *testing.T) {
+	addr := startMemcache(t)
+	path, err := exec.LookPath("memccat")
+	if err != nil {
+		t.Skip(err)
+	}
+	file := t.TempDir() + "/file"
+	require.NoError(t, os.WriteFile(file, []byte("of a file"), 0o600))
+	for _, args := range [][]string{{"memccp", file}, {"memcexist", "file"}, {"memctouch", "file"}, {"memcping"}, {"memcstat"}} {
+		tool := runtest.Tool(t, args[0])
+		runTool(t, "", tool, append([]string{"--servers=" + addr}, args[1:]...)...)
+	}
+	require.Contains(t, runTool(t, "", path, "--servers="+addr, "file"), "of a file")
+	runTool(t, "", runtest.Tool(t, "memcrm"), "--servers="+addr, "file")
+	runTool(t, "", runtest.Tool(t, "memcflush"), "--servers="+addr)
+}

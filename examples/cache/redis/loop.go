@@ -1,0 +1,118 @@
+package redis
+
+import (
+	"sync"
+	"time"
+
+	"github.com/protoring/protoring/examples/cache/store"
+)
+
+// A loop is what the connections of one loop share. Their reactors run one at a time, on the loop's goroutine.
+//
+// Its lock is one of those that make commands atomic: a command takes that of its own loop, which nobody else wants, for some 10 ns;
+// one that nobody may see the half of takes those of all loops, in their order. What is guarded by the lock is written by the
+// loop's goroutine only, which so may read it without; but for killed, which others write.
+type loop struct {
+	_  [64]byte // apart from other memory in the processors' caches
+	mu sync.Mutex
+
+	// Guarded by mu.
+	conns []*conn
+	stats []commandStats // by command.id
+	ticks uint32         // commands; it wraps
+
+	// Of the loop's goroutine.
+	exclusive bool // it holds the locks of all loops
+	scratch   []byte
+	previous  []byte
+	keys      store.Keys
+	changed   keyList // by the command that runs, if someone tracks keys
+	flushed   bool    // so were all keys of a database
+	captured  []byte  // replies of a transaction
+	_         [64]byte
+}
+
+func newLoop(s *Server) *loop { return &loop{stats: make([]commandStats, len(s.commands.all))} }
+
+// commandStats are counts of one command.
+type commandStats struct {
+	calls    uint64
+	rejected uint64 // before it ran
+	duration int64  // ns, estimated
+}
+
+// sampleEvery is how many commands there are for each one whose time is taken: two looks at the clock cost more than a GET.
+const sampleEvery = 32
+
+// lockAll takes the locks of all loops.
+func (s *Server) lockAll() {
+	for _, l := range s.loops {
+		l.mu.Lock()
+	}
+}
+
+func (s *Server) unlockAll() {
+	for _, l := range s.loops {
+		l.mu.Unlock()
+	}
+}
+
+// begin counts a command, and returns when it began if that is to be known. The caller holds the lock.
+func (l *loop) begin(c *conn, cmd *command) (began time.Time) {
+	l.stats[cmd.id].calls++
+	c.shown.last = cmd
+	c.shown.used = c.cache.seconds.Load()
+	if l.ticks++; l.ticks%sampleEvery == 0 {
+		began = time.Now()
+	}
+	return began
+}
+
+// end takes the time of a command. The caller holds the lock.
+func (l *loop) end(cmd *command, began time.Time) {
+	l.stats[cmd.id].duration += sampleEvery * int64(time.Since(began))
+}
+
+// eachLoop calls f with each loop and its lock held. In a transaction, they are held already.
+func (c *conn) eachLoop(f func(*loop)) {
+	for _, l := range c.cache.loops {
+		if c.loop.exclusive {
+			f(l)
+			continue
+		}
+		l.mu.Lock()
+		f(l)
+		l.mu.Unlock()
+	}
+}
+
+// show changes what other loops may look at.
+func (c *conn) show(f func(*shown)) {
+	if c.loop.exclusive {
+		f(&c.shown)
+		return
+	}
+	c.loop.mu.Lock()
+	defer c.loop.mu.Unlock()
+	f(&c.shown)
+}
+
+// add puts a connection on the list.
+func (l *loop) add(c *conn) {
+	l.mu.Lock()
+	c.index = len(l.conns)
+	l.conns = append(l.conns, c)
+	l.mu.Unlock()
+}
+
+// remove takes it off. Whoever still has it from the list sees that it is gone.
+func (l *loop) remove(c *conn) {
+	l.mu.Lock()
+	c.shown.killed = true
+	last := l.conns[len(l.conns)-1]
+	last.index = c.index
+	l.conns[c.index] = last
+	l.conns[len(l.conns)-1] = nil
+	l.conns = l.conns[:len(l.conns)-1]
+	l.mu.Unlock()
+}
