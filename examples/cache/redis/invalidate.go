@@ -18,21 +18,24 @@ type invalidation struct {
 
 // encoded returns the message for a subscriber of a version; null is how it says that there is no key.
 func (m *invalidation) encoded(version int, null resp.Reply) resp.Reply {
+	dst := &m.resp3
+	if version != 3 {
+		dst = &m.resp2
+	}
+	if *dst != nil {
+		return resp.Raw(*dst)
+	}
 	if m.broken != 0 {
 		return resp.Raw(encodeAll(version, resp.Push(2), resp.BulkString("tracking-redir-broken"), resp.Int(m.broken)))
 	}
 	head := []resp.Reply{resp.Push(2), resp.BulkString("invalidate")}
-	dst := &m.resp3
 	if version != 3 {
 		head = []resp.Reply{resp.Push(3), resp.BulkString("message"), resp.BulkString(invalidChannel)}
-		dst = &m.resp2
 	}
 	if m.key == nil {
 		return resp.Raw(encodeAll(version, append(head, null)...))
 	}
-	if *dst == nil {
-		*dst = encodeAll(version, append(head, resp.Array(1), resp.Bulk(m.key))...)
-	}
+	*dst = encodeAll(version, append(head, resp.Array(1), resp.Bulk(m.key))...)
 	return resp.Raw(*dst)
 }
 
