@@ -70,7 +70,7 @@ func getStats(ctx context.Context, at string) (*stats, error) {
 	case err != nil:
 		return nil, err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	if answer.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("it answers %s", answer.Status)
 	}

@@ -72,7 +72,7 @@ func (r *Requests) metaSet(words [][]byte, m *Command) (int, error) {
 	m.Verb = MetaSet
 	m.Err = m.flags(words[1], words[3:])
 	if m.Err != "" {
-		return int(size), nil
+		return int(size), nil //nolint:nilerr // it is delivered
 	}
 	switch m.Meta.Mode {
 	case 0, 'E', 'A', 'P', 'R', 'S':

@@ -92,7 +92,7 @@ func (r *Requests) Resume(b []byte, seen int, m *Command) (int, error) {
 		return i, nil
 	case m.Err != "":
 		r.refused = size + len(lineEnd)
-		return i, nil
+		return i, nil //nolint:nilerr // it is delivered
 	}
 	n := i + size + len(lineEnd)
 	if n > len(b) {

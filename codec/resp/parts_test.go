@@ -16,7 +16,6 @@ type joiner struct {
 	arg   int // that is being delivered; 0: none
 	rest  int
 	large map[int][]byte
-	names [][]byte // arguments before the first part
 }
 
 // take returns the whole command, or nil where more is to come.

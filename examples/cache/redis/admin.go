@@ -43,8 +43,7 @@ func debug(c *conn, args [][]byte, out *outbound) reactor.Status {
 		return c.resume()
 	}
 	c.show(func(s *shown) { s.busy = true })
-	var wake func()
-	wake = func() {
+	wake := func() {
 		if c.peer.Sender.Do(done) == reactor.ErrFull { // messages that nobody reads: later
 			c.timer.Reset(time.Millisecond)
 		}

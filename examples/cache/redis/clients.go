@@ -144,7 +144,6 @@ type killFilter struct {
 	id                 int64
 	addr, local        []byte
 	kind               string
-	user               bool
 	spareSelf, oldForm bool
 }
 
@@ -216,12 +215,13 @@ func clientKill(c *conn, args [][]byte, out *outbound) reactor.Status {
 	})
 	st := reactor.Continue
 	for _, other := range killed {
-		if other == c {
+		switch {
+		case other == c:
 			st = reactor.Drain // behind the reply
-		} else if !c.executing {
-			_ = other.peer.Sender.Close() // it may have ended meanwhile
-		} else {
+		case c.executing:
 			c.kills = append(c.kills, other)
+		default:
+			_ = other.peer.Sender.Close() // it may have ended meanwhile
 		}
 	}
 	switch {

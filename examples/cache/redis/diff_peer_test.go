@@ -15,12 +15,11 @@ import (
 
 // A wire is a command as it is sent.
 type wire struct {
-	args   []string
-	raw    string // what is sent instead, when it is not empty
-	ends   bool   // the server is expected to end the connection behind its reply
-	silent int    // commands in raw that get no reply, beside the one that does
-	scan   bool   // iterate to the end, and compare what was found as a set
-	pause  time.Duration
+	args  []string
+	raw   string // what is sent instead, when it is not empty
+	ends  bool   // the server is expected to end the connection behind its reply
+	scan  bool   // iterate to the end, and compare what was found as a set
+	pause time.Duration
 }
 
 func (w wire) bytes() []byte {
@@ -176,12 +175,13 @@ func (p *peer) reply(v *resp.Value) (string, error) {
 // push keeps a message. Keys that became invalid are kept one by one, since how many a message has depends on when it was sent.
 func (p *peer) push(v *resp.Value, text string) {
 	data := &v.Items[len(v.Items)-1]
-	if len(v.Items) == 3 && string(v.Items[1].Data) == "__redis__:invalidate" && data.Kind == resp.KindArray {
+	switch redirected := len(v.Items) == 3 && string(v.Items[1].Data) == "__redis__:invalidate"; {
+	case redirected && data.Kind == resp.KindArray:
 		text = "redirected"
-	} else if len(v.Items) == 3 && string(v.Items[1].Data) == "__redis__:invalidate" && data.Kind == resp.KindNull {
+	case redirected && data.Kind == resp.KindNull:
 		p.pushed = append(p.pushed, "redirected all "+text) // of one flush, but of several that track, in any order
 		return
-	} else if string(v.Items[0].Data) != "invalidate" {
+	case string(v.Items[0].Data) != "invalidate":
 		if string(v.Items[0].Data) == "tracking-redir-broken" { // the number behind it is a connection's
 			text = "broken"
 		}
@@ -230,7 +230,7 @@ func (p *peer) outcome(w wire) (all []string, err error) {
 	}
 	if w.ends && name != "quit" || name == "quit" && v.Kind != resp.KindError {
 		if more, err := p.reply(&v); err != errEnd {
-			return append(all, more), fmt.Errorf("the connection does not end: %v", err)
+			return append(all, more), fmt.Errorf("the connection does not end: %w", err)
 		}
 		all = append(all, "end")
 	}

@@ -108,7 +108,7 @@ func uname() (system, machine string) {
 	if err := unix.Uname(&u); err != nil {
 		return runtime.GOOS, runtime.GOARCH
 	}
-	text := func(b []byte) string { return unix.ByteSliceToString(b) }
+	text := unix.ByteSliceToString
 	return text(u.Sysname[:]) + " " + text(u.Release[:]), text(u.Machine[:])
 }
 

@@ -2,7 +2,6 @@ package store
 
 import (
 	"math"
-	"strconv"
 )
 
 const (
@@ -40,5 +39,3 @@ func ParseInt[S ~[]byte | ~string](s S) (int64, bool) {
 	}
 	return 0, false
 }
-
-func appendInt(dst []byte, v int64) []byte { return strconv.AppendInt(dst, v, 10) }

@@ -16,7 +16,6 @@ type modelEntry struct {
 	version uint64
 	flags   uint32
 	marks   uint8
-	blob    bool
 }
 
 // A model is what a DB must be: a map, with the same calls.

@@ -109,7 +109,7 @@ func (m *lruModel) access(key uint32) bool {
 
 // s3Model is S3-FIFO as it was published.
 type s3Model struct {
-	size, ops           int
+	size                int
 	freq                map[uint32]uint8
 	ghost               map[uint32]bool
 	small, main, ghosts []uint32

@@ -62,7 +62,7 @@ func (d *DB) tryPut(sh *shard, h uint64, key []byte, v *Source, o *PutOptions, n
 		r.Previous = d.item(sh, &p, o.Previous, d.s.second())
 	}
 	if err != nil {
-		return r, nil // errCondition
+		return r, nil //nolint:nilerr // errCondition, which the result tells
 	}
 	if !d.open(sh, &p, h, key, need) {
 		r.Previous.Release()

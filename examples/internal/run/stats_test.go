@@ -109,6 +109,6 @@ func TestStatsFlag(t *testing.T) {
 
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
 	require.Equal(t, 0, <-status)
-	_, err = client.Get(stats)
+	_, err = client.Get(stats) //nolint:bodyclose // there is none
 	require.ErrorIs(t, err, syscall.ECONNREFUSED, "it ends with the server")
 }
