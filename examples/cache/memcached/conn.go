@@ -213,9 +213,24 @@ func (c *conn) answer(r *reading, out *outbound) progress {
 		case n == maxKeys:
 			return long
 		}
+		if n%store.PrefetchMax == 0 && len(rest) > 0 {
+			c.prefetch(r.keys)
+		}
 		r.keys = rest
 		c.sendItem(r, key, out)
 	}
+}
+
+// prefetch has the memory of the keys that come next fetched, all at the same time.
+func (c *conn) prefetch(keys []byte) {
+	var next [store.PrefetchMax][]byte
+	n := 0
+	for ; n < len(next); n++ {
+		if next[n], keys = memcache.NextKey(keys); next[n] == nil {
+			break
+		}
+	}
+	c.db.Prefetch(next[:n])
 }
 
 // sendItem answers one key. Of a large value it sends the head.

@@ -24,6 +24,7 @@ type loop struct {
 	// Of the loop's goroutine.
 	exclusive bool // it holds the locks of all loops
 	scratch   []byte
+	ahead     [store.PrefetchMax][]byte // keys of commands to come
 	previous  []byte
 	keys      store.Keys
 	changed   keyList // by the command that runs, if someone tracks keys

@@ -163,8 +163,9 @@ func (r *partRest) drop() {
 
 // A valuesRest is the keys of an MGET that are not answered.
 type valuesRest struct {
-	keys [][]byte
-	blob blobRest // the value that is being sent, if any
+	keys    [][]byte
+	fetched int      // of keys, those whose memory was prefetched
+	blob    blobRest // the value that is being sent, if any
 }
 
 func (r *valuesRest) send(c *conn, out *outbound) bool {
@@ -178,8 +179,13 @@ func (r *valuesRest) send(c *conn, out *outbound) bool {
 		if !c.room(out) {
 			return false
 		}
+		if r.fetched == 0 && len(r.keys) > 1 {
+			r.fetched = min(len(r.keys), store.PrefetchMax)
+			c.db.Prefetch(r.keys[:r.fetched])
+		}
 		it, ok := c.find(r.keys[0], store.GetOptions{Quiet: c.quiet})
 		r.keys = r.keys[1:]
+		r.fetched = max(r.fetched-1, 0)
 		if b := it.Blob(); b != nil {
 			c.sendHead(b.Len(), out)
 			r.blob = blobRest{blob: b}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -41,6 +42,8 @@ type arena struct {
 	cold       []uint32 // pages that nobody uses and that were given back to the system
 	top        int      // pages from here on were never used
 	accessible int      // bytes
+
+	end atomic.Uint32 // the entries below are in accessible memory, and so is a cache line behind them
 }
 
 func (a *arena) init() {
@@ -96,6 +99,7 @@ func (a *arena) take() uint32 {
 		}
 		_ = unix.Madvise(step, unix.MADV_HUGEPAGE) // a key is a random place: a tenth of a GET's time, where the kernel has them
 		a.accessible += mapStep
+		a.end.Store(uint32((a.accessible - 2*cacheLine) >> refShift))
 	}
 	a.top++
 	return uint32(a.top - 1)

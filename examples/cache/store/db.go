@@ -29,7 +29,7 @@ func (d *DB) all() []shard {
 	d.once.Do(func() {
 		shards := make([]shard, d.s.cfg.Shards)
 		for i := range shards {
-			shards[i].index = index{a: &d.s.arena, seed: d.seed}
+			shards[i].index.a, shards[i].index.seed = &d.s.arena, d.seed
 			shards[i].slab.a = &d.s.arena
 			shards[i].queue.a = &d.s.arena
 		}

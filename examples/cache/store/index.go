@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"math/bits"
+	"slices"
 )
 
 // A bucket is a cache line. Entries lie without gaps from the beginning of its chain on.
@@ -50,21 +51,28 @@ type index struct {
 	bump    uint32   // and buckets from here on to bumpEnd, which were never used
 	bumpEnd uint32
 	extra   []uint32 // pages of those
+	shown   shownTable
 }
 
 func tagOf(h uint32) uint8 { return uint8(h >> 24) }
 
 // number returns the bucket of a hash.
-func (x *index) number(h uint32) uint32 {
-	b := h & (1<<bits.Len32(x.n-1) - 1)
-	if b >= x.n {
-		b &^= 1 << (bits.Len32(x.n-1) - 1)
+func (x *index) number(h uint32) uint32 { return bucketNumber(h, x.n) }
+
+// bucketNumber returns the bucket of a hash in a table of n.
+func bucketNumber(h, n uint32) uint32 {
+	b := h & (1<<bits.Len32(n-1) - 1)
+	if b >= n {
+		b &^= 1 << (bits.Len32(n-1) - 1)
 	}
 	return b
 }
 
-func (x *index) at(b uint32) *bucket {
-	return x.a.bucket(x.pages[b/pageBuckets]*pageBuckets + b%pageBuckets)
+func (x *index) at(b uint32) *bucket { return x.a.bucket(bucketAt(x.pages, b)) }
+
+// bucketAt returns a bucket's place in the arena.
+func bucketAt(pages []uint32, b uint32) uint32 {
+	return pages[b/pageBuckets]*pageBuckets + b%pageBuckets
 }
 
 // first returns the first bucket of a hash's chain.
@@ -172,6 +180,7 @@ func (x *index) addBucket() bool {
 	}
 	x.n++
 	*x.at(x.n - 1) = bucket{expire: neverExpire}
+	x.show()
 	return true
 }
 
@@ -268,13 +277,16 @@ func (x *index) shrink() {
 	if x.n%pageBuckets == 0 {
 		last := len(x.pages) - 1
 		x.a.give(x.pages[last])
-		x.pages = x.pages[:last]
+		x.pages = slices.Clip(x.pages[:last]) // what is shown is not overwritten
 	}
+	x.show()
 }
 
 // clear gives all memory back.
 func (x *index) clear() {
 	x.a.give(x.pages...)
 	x.a.give(x.extra...)
-	*x = index{a: x.a, seed: x.seed}
+	x.pages, x.n, x.count = nil, 0, 0
+	x.spare, x.bump, x.bumpEnd, x.extra = 0, 0, 0, nil
+	x.show()
 }
