@@ -14,6 +14,14 @@ type Reply struct {
 	text string
 }
 
+// Kind returns what the reply is. For Raw it is none of the constants.
+func (r Reply) Kind() Kind {
+	if r.head == 0 {
+		return KindNull
+	}
+	return Kind(r.head)
+}
+
 // Simple is a simple string, as in "+OK". Carriage returns and line feeds in s are sent as spaces.
 func Simple(s string) Reply { return Reply{head: uint32(KindSimple), text: s} }
 

@@ -86,6 +86,7 @@ var redisFamilies = []family[*redis.Stats]{
 var commandFamilies = []family[*redis.CommandStats]{
 	counter("commands", "Commands that ran.", func(s *redis.CommandStats) float64 { return float64(s.Calls) }, commandLabel),
 	counter("commands_rejected", "Commands refused before they ran.", func(s *redis.CommandStats) float64 { return float64(s.Rejected) }, commandLabel),
+	counter("commands_failed", "Commands that answered an error.", func(s *redis.CommandStats) float64 { return float64(s.Failed) }, commandLabel),
 }
 
 // metrics reads what the cache counts when Prometheus asks. It keeps nothing.

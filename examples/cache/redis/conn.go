@@ -156,7 +156,9 @@ func (c *conn) runLocked(cmd *command, args [][]byte, out *outbound) reactor.Sta
 	if began := l.begin(c, cmd); !began.IsZero() {
 		defer l.end(cmd, began)
 	}
-	return cmd.do(c, args, out)
+	st := cmd.do(c, args, out)
+	l.noteFailure(cmd)
+	return st
 }
 
 func (c *conn) runAlone(cmd *command, args [][]byte, out *outbound) reactor.Status {
@@ -170,7 +172,9 @@ func (c *conn) runAlone(cmd *command, args [][]byte, out *outbound) reactor.Stat
 	if began := l.begin(c, cmd); !began.IsZero() {
 		defer l.end(cmd, began)
 	}
-	return cmd.do(c, args, out)
+	st := cmd.do(c, args, out)
+	l.noteFailure(cmd)
+	return st
 }
 
 func (c *conn) runUnlocked(cmd *command, args [][]byte, out *outbound) reactor.Status {
@@ -180,6 +184,7 @@ func (c *conn) runUnlocked(cmd *command, args [][]byte, out *outbound) reactor.S
 	l.mu.Unlock()
 	st := cmd.do(c, args, out)
 	l.mu.Lock()
+	l.noteFailure(cmd)
 	if !began.IsZero() {
 		l.end(cmd, began)
 	}

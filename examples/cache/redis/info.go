@@ -2,10 +2,12 @@ package redis
 
 import (
 	"fmt"
+	"maps"
 	"math/bits"
 	"net"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +46,7 @@ var sections = [...]section{
 	{name: "cpu", title: "CPU", write: (*report).cpu},
 	{name: "modules", title: "Modules", write: func(*report) {}},
 	{name: "commandstats", title: "Commandstats", asked: true, write: (*report).commandStats},
-	{name: "errorstats", title: "Errorstats", write: func(*report) {}},
+	{name: "errorstats", title: "Errorstats", write: (*report).errorStats},
 	{name: "cluster", title: "Cluster", write: func(r *report) { r.fact("cluster_enabled", 0) }},
 	{name: "keyspace", title: "Keyspace", write: (*report).keyspace},
 }
@@ -209,7 +211,7 @@ func (r *report) counts() {
 	r.fact("slave_expires_tracked_keys", 0)
 	r.fact("active_defrag_hits", 0)
 	r.fact("active_defrag_misses", 0)
-	r.fact("total_error_replies", 0)
+	r.fact("total_error_replies", sumOf(r.stats.Errors))
 	r.fact("total_reads_processed", s.Reads)
 	r.fact("total_writes_processed", s.Writes)
 	r.fact("client_output_buffer_limit_disconnections", r.hub.dropped.Load())
@@ -251,9 +253,22 @@ func (r *report) commandStats() {
 		if s.Calls > 0 {
 			each = float64(s.Duration.Nanoseconds()) / 1000 / float64(s.Calls)
 		}
-		r.fact("cmdstat_"+s.Name, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=0",
-			s.Calls, s.Duration.Microseconds(), each, s.Rejected))
+		r.fact("cmdstat_"+s.Name, fmt.Sprintf("calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=%d,failed_calls=%d",
+			s.Calls, s.Duration.Microseconds(), each, s.Rejected, s.Failed))
 	}
+}
+
+func (r *report) errorStats() {
+	for _, code := range slices.Sorted(maps.Keys(r.stats.Errors)) {
+		r.fact("errorstat_"+code, fmt.Sprintf("count=%d", r.stats.Errors[code]))
+	}
+}
+
+func sumOf(counts map[string]uint64) (sum uint64) {
+	for _, n := range counts {
+		sum += n
+	}
+	return sum
 }
 
 func (r *report) keyspace() {

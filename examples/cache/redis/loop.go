@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"bytes"
 	"sync"
 	"time"
 
@@ -21,8 +22,12 @@ type loop struct {
 	stats []commandStats // by command.id
 	ticks uint32         // commands; it wraps
 
+	errors errorCounts
+
 	// Of the loop's goroutine.
-	exclusive bool // it holds the locks of all loops
+	exclusive bool   // it holds the locks of all loops
+	failures  uint64 // errors that were answered
+	before    uint64 // of these, those before the command that runs
 	scratch   []byte
 	ahead     [store.PrefetchMax][]byte // keys of commands to come
 	previous  []byte
@@ -39,7 +44,46 @@ func newLoop(s *Server) *loop { return &loop{stats: make([]commandStats, len(s.c
 type commandStats struct {
 	calls    uint64
 	rejected uint64 // before it ran
+	failed   uint64 // while it ran
 	duration int64  // ns, estimated
+}
+
+// errorCounts are the errors that were answered, by their first words.
+type errorCounts struct {
+	mu     sync.Mutex
+	byCode map[string]uint64
+}
+
+// countError counts an error, as it is sent.
+func (l *loop) countError(text []byte) {
+	l.failures++
+	code := text[1:]
+	if i := bytes.IndexAny(code, " \r"); i >= 0 {
+		code = code[:i]
+	}
+	e := &l.errors
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.byCode == nil {
+		e.byCode = map[string]uint64{}
+	}
+	e.byCode[string(code)]++
+}
+
+func (e *errorCounts) addTo(sum map[string]uint64) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for code, n := range e.byCode {
+		sum[code] += n
+	}
+}
+
+// noteFailure counts a command that has answered an error. The caller holds the lock.
+func (l *loop) noteFailure(cmd *command) {
+	if l.failures != l.before {
+		l.before = l.failures
+		l.stats[cmd.id].failed++
+	}
 }
 
 // sampleEvery is how many commands there are for each one whose time is taken: two looks at the clock cost more than a GET.
@@ -61,6 +105,7 @@ func (s *Server) unlockAll() {
 // begin counts a command, and returns when it began if that is to be known. The caller holds the lock.
 func (l *loop) begin(c *conn, cmd *command) (began time.Time) {
 	l.stats[cmd.id].calls++
+	l.before = l.failures
 	c.shown.last = cmd
 	c.shown.used = c.cache.seconds.Load()
 	if l.ticks++; l.ticks%sampleEvery == 0 {

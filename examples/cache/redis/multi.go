@@ -217,6 +217,7 @@ func (c *conn) execute(out *outbound) (run bool, st reactor.Status) {
 		q := &c.transaction.commands[i]
 		began := l.begin(c, q.cmd)
 		st = max(st, c.runQueued(q, out))
+		l.noteFailure(q.cmd)
 		if !began.IsZero() {
 			l.end(q.cmd, began)
 		}

@@ -344,3 +344,37 @@ func TestRandomAgainstRedis(t *testing.T) {
 		}
 	}
 }
+
+// Errors are counted as Redis counts them: by code, and for commands that were refused and those that failed. A command that shows
+// or resets counts is left out: Redis counts it when it has run, and this cache before.
+func TestErrorCounts(t *testing.T) {
+	addr, _ := startServer(t, Config{}, server.Config{Loops: 1})
+	usec := regexp.MustCompile(`usec=\d+,usec_per_call=[\d.]+`)
+	var got [2]string
+	for i, addr := range []string{startRedis(t), addr} {
+		c := dial(t, addr)
+		c.do("CONFIG", "RESETSTAT")
+		for _, cmd := range [][]string{
+			{"GET"}, {"foo"}, {"INCR", "x", "y"}, {"SET", "x", "y"}, {"INCR", "x"}, {"CLIENT", "foo"}, {"GETRANGE", "x", "a", "b"},
+			{"MULTI"}, {"GET"}, {"EXEC"}, {"MULTI"}, {"INCR", "x"}, {"GET", "x"}, {"INCR", "x"}, {"EXEC"}, {"MULTI"}, {"MULTI"}, {"DISCARD"},
+			{"HELLO", "9"}, {"AUTH", "a"}, {"SELECT", "99"}, {"RENAME", "none", "b"}, {"SUBSCRIBE", "ch"}, {"GET", "x"}, {"UNSUBSCRIBE"},
+		} {
+			c.do(cmd...)
+		}
+		text := c.do("INFO", "everything")
+		var lines []string
+		for line := range strings.Lines(usec.ReplaceAllString(text, "")) {
+			if strings.HasPrefix(line, "cmdstat_info") || strings.HasPrefix(line, "cmdstat_config") {
+				continue
+			}
+			if strings.HasPrefix(line, "errorstat_") || strings.HasPrefix(line, "total_error_replies") || strings.HasPrefix(line, "cmdstat_") {
+				lines = append(lines, line)
+			}
+		}
+		slices.Sort(lines)
+		got[i] = strings.Join(lines, "")
+		c.do("CONFIG", "RESETSTAT")
+		require.NotContains(t, c.do("INFO", "errorstats"), "errorstat_")
+	}
+	require.Equal(t, got[0], got[1])
+}

@@ -21,6 +21,9 @@ const maxHeld = 32 << 20
 
 // Encode appends a reply, or puts it aside: each reply passes here, whoever sends it.
 func (c *conn) Encode(dst []byte, r resp.Reply) []byte {
+	if r.Kind() == resp.KindError {
+		c.loop.countError(c.Replies.Encode(nil, r))
+	}
 	if c.mode == plain {
 		return c.Replies.Encode(dst, r)
 	}

@@ -268,7 +268,12 @@ func configRewrite(_ *conn, _ [][]byte, out *outbound) reactor.Status {
 
 func configResetStat(c *conn, _ [][]byte, out *outbound) reactor.Status {
 	s := c.cache
-	c.eachLoop(func(l *loop) { clear(l.stats) })
+	c.eachLoop(func(l *loop) {
+		clear(l.stats)
+		l.errors.mu.Lock()
+		clear(l.errors.byCode)
+		l.errors.mu.Unlock()
+	})
 	s.store.ResetStats()
 	s.accepted.Store(0)
 	s.rejected.Store(0)

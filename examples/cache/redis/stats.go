@@ -14,10 +14,11 @@ type Stats struct {
 	Clients, Blocked, Tracking int // connections: all, those that wait, those that track keys
 	Accepted, Rejected         uint64
 	Commands                   uint64
-	ByName                     []CommandStats // of each command and subcommand, in the order of the table
-	Channels, Patterns         int            // that someone listens to
-	Dropped                    uint64         // subscribers that did not read
-	Keys, Used, Resident       int            // entries, bytes accounted for them, bytes taken from the system
+	ByName                     []CommandStats    // of each command and subcommand, in the order of the table
+	Errors                     map[string]uint64 // that were answered, by their codes, such as ERR
+	Channels, Patterns         int               // that someone listens to
+	Dropped                    uint64            // subscribers that did not read
+	Keys, Used, Resident       int               // entries, bytes accounted for them, bytes taken from the system
 	Hits, Misses               uint64
 	Expired, Evicted           uint64
 	BytesIn, BytesOut          uint64
@@ -30,6 +31,7 @@ type CommandStats struct {
 	Name     string
 	Calls    uint64
 	Rejected uint64        // refused before they ran
+	Failed   uint64        // that answered an error
 	Duration time.Duration // in all, estimated from one of some calls
 }
 
@@ -51,13 +53,16 @@ func (s *Server) collect(eachLoop func(func(*loop))) Stats {
 	st := Stats{Clients: int(s.clients.Load()), Rejected: s.rejected.Load(), Channels: s.hub.count(), Patterns: s.hub.patterns(), Dropped: s.hub.dropped.Load()}
 	all := s.commands.all
 	st.ByName = make([]CommandStats, len(all))
+	st.Errors = map[string]uint64{}
 	eachLoop(func(l *loop) {
 		for i := range all {
 			st.ByName[i].Calls += l.stats[i].calls
 			st.ByName[i].Rejected += l.stats[i].rejected
+			st.ByName[i].Failed += l.stats[i].failed
 			st.ByName[i].Duration += time.Duration(l.stats[i].duration)
 			st.Commands += l.stats[i].calls
 		}
+		l.errors.addTo(st.Errors)
 		for _, c := range l.conns {
 			if c.shown.busy {
 				st.Blocked++
