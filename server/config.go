@@ -1,13 +1,15 @@
 package server
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math"
 	"os"
+	"path"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -112,8 +114,9 @@ const (
 	// AcceptBalanced has one loop accept and hand each connection to the less loaded of two.
 	AcceptBalanced AcceptMode = iota
 	// AcceptPerLoop gives each loop a socket of its own on the port (SO_REUSEPORT), and the kernel spreads the connections by a
-	// hash. It suits many short connections. A unix socket has no such mode, and is balanced. A port that is taken is an error,
-	// but the kernel lets another process of the same user share the port later: it asks only whether all have SO_REUSEPORT.
+	// hash. It suits many short connections. A unix socket, and one of ListenOn or ListenFile, has no such mode, and is balanced. A
+	// port that is taken is an error, but the kernel lets another process of the same user share the port later: it asks only
+	// whether all have SO_REUSEPORT.
 	AcceptPerLoop
 )
 
@@ -252,32 +255,44 @@ func openFiles() int {
 	return int(min(lim.Cur, math.MaxInt32))
 }
 
-// physicalMemory returns the bytes of memory that the process may use: the machine's, or the least limit of its cgroups (v2).
+// physicalMemory returns the bytes of memory that the process may use: the machine's, or what its cgroups allow.
 func physicalMemory() int {
-	total := math.MaxInt
+	limit := cgroupMemory(os.DirFS("/"))
 	var si unix.Sysinfo_t
 	if err := unix.Sysinfo(&si); err == nil {
-		total = int(si.Totalram * uint64(si.Unit))
+		limit = min(limit, int(si.Totalram*uint64(si.Unit)))
 	}
-	b, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return total
-	}
-	_, path, ok := bytes.Cut(b, []byte("0::"))
-	if !ok {
-		return total
-	}
-	path, _, _ = bytes.Cut(path, []byte("\n"))
-	for dir := string(path); ; dir = dir[:strings.LastIndexByte(dir, '/')] {
-		if b, err := os.ReadFile("/sys/fs/cgroup" + dir + "/memory.max"); err == nil {
-			if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
-				total = min(total, n)
+	return limit
+}
+
+// cgroupMemory returns the least limit of memory of the process's cgroups, v2 or v1, and those above them. Without a limit v2 has
+// the word max there, and v1 a number that is larger than any machine. A container may see its own group as the root, whatever
+// the name in /proc.
+func cgroupMemory(root fs.FS) int {
+	limit := math.MaxInt
+	groups, _ := fs.ReadFile(root, "proc/self/cgroup")
+	for line := range strings.Lines(string(groups)) { // number:controllers:name
+		_, line, _ = strings.Cut(strings.TrimSuffix(line, "\n"), ":")
+		controllers, name, _ := strings.Cut(line, ":")
+		top, file := "sys/fs/cgroup", "memory.max"
+		if controllers != "" {
+			if !slices.Contains(strings.Split(controllers, ","), "memory") {
+				continue
+			}
+			top, file = "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+		}
+		for name = path.Clean("/" + name); ; name = path.Dir(name) {
+			if b, err := fs.ReadFile(root, path.Join(top, name, file)); err == nil {
+				if n, err := strconv.Atoi(strings.TrimSpace(string(b))); err == nil {
+					limit = min(limit, n)
+				}
+			}
+			if name == "/" {
+				break
 			}
 		}
-		if !strings.Contains(dir, "/") {
-			return total
-		}
 	}
+	return limit
 }
 
 // Errors of a server, and reasons for which connections end.

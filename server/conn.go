@@ -31,6 +31,7 @@ type conn struct {
 	generation uint32
 	turn       uint32 // the last one in which input was decoded
 	turnInput  int    // bytes decoded in it
+	handed     int    // bytes of the send that is in flight
 	carry      buffers.Carry
 	timer      timer
 	active     int64  // when bytes last moved
@@ -317,6 +318,7 @@ func (c *conn) flush() {
 	for _, seg := range l.segs {
 		size += len(seg)
 	}
+	c.handed = size
 	l.engine.Send(c.token(engine.OpSend), int(c.fd), l.segs, size < c.session.Output().Len() || c.session.AwaitsRoom())
 	clear(l.segs)
 }
@@ -340,7 +342,7 @@ func (c *conn) sent(comp *engine.Completion) {
 		c.terminate(os.NewSyscallError("send", comp.Err))
 	}
 	if !c.dead && c.session.Output().Len() > 0 {
-		c.loop.stats.ShortSends += uint64(boolInt(comp.Err == 0))
+		c.loop.stats.ShortSends += uint64(boolInt(comp.Err == 0 && comp.Res < c.handed)) // else it is more that came meanwhile
 		c.Dirty()
 	}
 	c.settle()

@@ -22,25 +22,33 @@ func accepted(t *testing.T, c *client) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	require.NoError(t, err)
-	want := c.LocalAddr().(*net.TCPAddr)
 	for _, e := range entries {
 		fd, _ := strconv.Atoi(e.Name())
 		sa, err := unix.Getpeername(fd)
 		if err != nil {
 			continue
 		}
-		var port int
+		found := false
 		switch sa := sa.(type) {
 		case *unix.SockaddrInet4:
-			port = sa.Port
+			found = sa.Port == portOf(c.LocalAddr())
 		case *unix.SockaddrInet6:
-			port = sa.Port
+			found = sa.Port == portOf(c.LocalAddr())
+		case *unix.SockaddrUnix:
+			found = sa.Name != "" && sa.Name == c.LocalAddr().String()
 		}
-		if port == want.Port {
+		if found {
 			return fd
 		}
 	}
 	require.FailNow(t, "the accepted socket is not found")
+	return -1
+}
+
+func portOf(addr net.Addr) int {
+	if a, ok := addr.(*net.TCPAddr); ok {
+		return a.Port
+	}
 	return -1
 }
 
@@ -111,6 +119,40 @@ func TestSocketOptions(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Buffers of unix sockets, which do not inherit them from the listener.
+func TestSocketOptionsUnix(t *testing.T) {
+	system := map[int]int{} // what a socket has without being asked
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM, 0)
+	require.NoError(t, err)
+	for _, opt := range []int{unix.SO_RCVBUF, unix.SO_SNDBUF} {
+		system[opt], err = unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+		require.NoError(t, err)
+	}
+	require.NoError(t, unix.Close(fd))
+	each(t, func(t *testing.T, s setup) {
+		for _, c := range []struct {
+			cfg  server.ListenConfig
+			want map[int]int
+		}{
+			{server.ListenConfig{}, system},
+			{server.ListenConfig{ReceiveBuffer: 50_000, SendBuffer: 60_000}, map[int]int{unix.SO_RCVBUF: 100_000, unix.SO_SNDBUF: 120_000}},
+		} {
+			x := build(t, s)
+			x.listen("unix", filepath.Join(t.TempDir(), "s"), c.cfg)
+			x.serve()
+			cl := x.dialWith(&net.Dialer{LocalAddr: &net.UnixAddr{Name: "@protoring-client-" + strconv.Itoa(os.Getpid()), Net: "unix"}})
+			cl.echo("hello")
+			fd := accepted(t, cl)
+			for opt, want := range c.want {
+				got, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, opt)
+				require.NoError(t, err)
+				require.Equal(t, want, got, "option %d", opt)
+			}
+			x.finish()
+		}
+	})
 }
 
 // The backlog is as asked for, up to somaxconn: read back from the kernel.
@@ -312,6 +354,35 @@ func TestPortTaken(t *testing.T) {
 		require.NoError(t, x.Close())
 		require.NoError(t, y.Close())
 	}
+}
+
+// R9: a server that starts again finds its port free, although connections that the one before has ended are remembered there.
+func TestAddressReuse(t *testing.T) {
+	remembered := func(port int) bool { // a connection in TIME_WAIT
+		b, err := os.ReadFile("/proc/net/tcp")
+		require.NoError(t, err)
+		local := fmt.Sprintf("0100007F:%04X", port)
+		for line := range strings.Lines(string(b)) {
+			if f := strings.Fields(line); f[1] == local && f[3] == "06" {
+				return true
+			}
+		}
+		return false
+	}
+	each(t, func(t *testing.T, s setup) {
+		addr := "127.0.0.1:0"
+		for range 2 {
+			x := build(t, s)
+			x.listen("tcp", addr, server.ListenConfig{})
+			x.serve()
+			c := x.dial()
+			c.say("drain")
+			require.Empty(t, c.end()) // the server is the first to close
+			x.finish()
+			until(t, func() bool { return remembered(x.addr.(*net.TCPAddr).Port) }, "a connection in TIME_WAIT")
+			addr = x.addr.String()
+		}
+	})
 }
 
 // Several listeners and protocols on the same loops, some of which come while the server runs.

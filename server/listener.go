@@ -28,6 +28,7 @@ type listener struct {
 	name    string   // the reactor's type, for messages
 	connect func(c *conn) (session, error)
 	shared  []reactor.Config // by loop
+	late    []option         // that connections do not inherit: set on each
 }
 
 // session is a reactor.Session, without its types.
@@ -61,7 +62,12 @@ func Listen[In, Out any, R reactor.Reactor[In, Out]](s *Server, network, addr st
 	if err != nil {
 		return nil, err
 	}
-	return s.listen(l, addr, cfg)
+	return s.listen(l, cfg, func() error {
+		if err := l.open(addr, s.cfg.Loops); err != nil {
+			return fmt.Errorf("listen %s %s: %w", network, addr, err)
+		}
+		return nil
+	})
 }
 
 // newListener returns a listener without sockets.
@@ -73,6 +79,9 @@ func newListener[In, Out any, R reactor.Reactor[In, Out]](s *Server, network str
 	l := &listener{network: network, name: reflect.TypeFor[R]().String()}
 	ins := make([]In, s.cfg.Loops) // one for each loop: a message is decoded and handled before the next one
 	l.connect = func(c *conn) (session, error) {
+		for i := range l.late {
+			_ = l.late[i].apply(int(c.fd)) // refused by a connection that is multipath itself
+		}
 		ses := reactor.NewSession[In, Out](c, &l.shared[c.loop.index], &ins[c.loop.index])
 		bound := false
 		defer func() {
@@ -94,15 +103,15 @@ func newListener[In, Out any, R reactor.Reactor[In, Out]](s *Server, network str
 	return l, nil
 }
 
-// listen opens the sockets, and gives them to the loops if these run.
-func (s *Server) listen(l *listener, addr string, cfg ListenConfig) (net.Addr, error) {
+// listen has open make the sockets, and gives them to the loops if these run.
+func (s *Server) listen(l *listener, cfg ListenConfig, open func() error) (net.Addr, error) {
 	var err error
 	if l.cfg, err = cfg.withDefaults(); err != nil {
 		return nil, err
 	}
 	l.shared = make([]reactor.Config, s.cfg.Loops)
-	if err := l.open(addr, s.cfg.Loops); err != nil {
-		return nil, fmt.Errorf("listen %s %s: %w", l.network, addr, err)
+	if err := open(); err != nil {
+		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,19 +160,19 @@ func (l *listener) open(addr string, loops int) error {
 			return os.NewSyscallError("listen", err)
 		}
 	}
-	l.addr = engine.Addr(sa)
-	switch a := l.addr.(type) {
-	case *net.UnixAddr:
-		l.local = a
-		if !strings.HasPrefix(a.Name, "@") {
-			l.path = a.Name
-		}
-	case *net.TCPAddr:
-		if !a.IP.IsUnspecified() {
-			l.local = a
-		}
+	l.bound(sa)
+	if a, ok := l.addr.(*net.UnixAddr); ok && !strings.HasPrefix(a.Name, "@") {
+		l.path = a.Name
 	}
 	return nil
+}
+
+// bound notes the address.
+func (l *listener) bound(sa unix.Sockaddr) {
+	l.addr = engine.Addr(sa)
+	if a, ok := l.addr.(*net.TCPAddr); !ok || !a.IP.IsUnspecified() {
+		l.local = l.addr
+	}
 }
 
 // socket makes one socket, bound to sa.
@@ -172,7 +181,15 @@ func (l *listener) socket(sa unix.Sockaddr, family int, share bool) (int, error)
 	if err != nil {
 		return -1, os.NewSyscallError("socket", err)
 	}
-	if err = l.options(fd, family, share); err == nil {
+	for _, o := range l.bindOptions(family, share) {
+		if err == nil && o.set {
+			err = o.apply(fd)
+		}
+	}
+	if err == nil {
+		err = l.configure(fd, family, false)
+	}
+	if err == nil {
 		err = os.NewSyscallError("bind", unix.Bind(fd, sa))
 	}
 	if err != nil {
@@ -185,35 +202,62 @@ func (l *listener) socket(sa unix.Sockaddr, family int, share bool) (int, error)
 	return fd, nil
 }
 
-// options sets the socket's options, which accepted sockets inherit.
-func (l *listener) options(fd, family int, share bool) error {
-	type option struct {
-		name              string
-		set               bool
-		level, opt, value int
-	}
-	c := &l.cfg
+// An option is a choice for a socket.
+type option struct {
+	name              string
+	set               bool
+	level, opt, value int
+}
+
+// bindOptions are those that must be set before the socket is bound.
+func (l *listener) bindOptions(family int, share bool) []option {
 	tcp := family != unix.AF_UNIX
-	opts := []option{
+	return []option{
 		{"SO_REUSEADDR", tcp, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1},
 		{"SO_REUSEPORT", tcp && share, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1},
 		{"IPV6_V6ONLY", family == unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, boolInt(l.network == "tcp6")},
-		{"TCP_NODELAY", tcp && !c.Delay, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1},
-		{"SO_KEEPALIVE", tcp && c.KeepAlive.Idle > 0, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{"TCP_KEEPIDLE", tcp && c.KeepAlive.Idle > 0, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, wholeSeconds(c.KeepAlive.Idle)},
-		{"TCP_KEEPINTVL", tcp && c.KeepAlive.Idle > 0 && c.KeepAlive.Interval > 0, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, wholeSeconds(c.KeepAlive.Interval)},
-		{"TCP_KEEPCNT", tcp && c.KeepAlive.Idle > 0, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, c.KeepAlive.Count},
-		{"TCP_USER_TIMEOUT", tcp && c.UserTimeout > 0, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(c.UserTimeout / time.Millisecond)},
+	}
+}
+
+// options are those of connections. A listening socket that was made elsewhere may have others, so what is off is said too.
+func (l *listener) options(family int) []option {
+	c := &l.cfg
+	tcp := family != unix.AF_UNIX
+	probes := tcp && c.KeepAlive.Idle > 0
+	return []option{
+		{"TCP_NODELAY", tcp, unix.IPPROTO_TCP, unix.TCP_NODELAY, boolInt(!c.Delay)},
+		{"SO_KEEPALIVE", tcp, unix.SOL_SOCKET, unix.SO_KEEPALIVE, boolInt(probes)},
+		{"TCP_KEEPIDLE", probes, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, wholeSeconds(c.KeepAlive.Idle)},
+		{"TCP_KEEPINTVL", probes && c.KeepAlive.Interval > 0, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, wholeSeconds(c.KeepAlive.Interval)},
+		{"TCP_KEEPCNT", probes, unix.IPPROTO_TCP, unix.TCP_KEEPCNT, c.KeepAlive.Count},
+		{"TCP_USER_TIMEOUT", tcp && c.UserTimeout != 0, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(max(c.UserTimeout, 0) / time.Millisecond)},
 		{"SO_RCVBUF", c.ReceiveBuffer > 0, unix.SOL_SOCKET, unix.SO_RCVBUF, c.ReceiveBuffer},
 		{"SO_SNDBUF", c.SendBuffer > 0, unix.SOL_SOCKET, unix.SO_SNDBUF, c.SendBuffer},
 	}
-	for _, o := range opts {
+}
+
+// configure sets the options on a listening socket, from which connections of TCP inherit them. Those of unix sockets inherit none,
+// and a multipath socket lacks some that plain TCP has: these are for later.
+func (l *listener) configure(fd, family int, multipath bool) error {
+	for _, o := range l.options(family) {
 		if !o.set {
 			continue
 		}
-		if err := unix.SetsockoptInt(fd, o.level, o.opt, o.value); err != nil {
-			return fmt.Errorf("%s %d: %w", o.name, o.value, os.NewSyscallError("setsockopt", err))
+		err := o.apply(fd)
+		lacks := multipath && (errors.Is(err, unix.ENOPROTOOPT) || errors.Is(err, unix.EOPNOTSUPP))
+		if err != nil && !lacks {
+			return err
 		}
+		if lacks || family == unix.AF_UNIX {
+			l.late = append(l.late, o)
+		}
+	}
+	return nil
+}
+
+func (o *option) apply(fd int) error {
+	if err := unix.SetsockoptInt(fd, o.level, o.opt, o.value); err != nil {
+		return fmt.Errorf("%s %d: %w", o.name, o.value, os.NewSyscallError("setsockopt", err))
 	}
 	return nil
 }

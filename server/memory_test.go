@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const slack = 32 << 20 // of peak memory, for all that has no bound of its own
+const slack = 32 << 20 // of peak memory, for all that has no bound of its own: the process itself, to begin with
 
 func skipChecked(t *testing.T) {
 	if buffers.Checked {
@@ -17,32 +17,58 @@ func skipChecked(t *testing.T) {
 	}
 }
 
-// Readers that read nothing for long cannot make a server's memory exceed its bounds. It is read from outside: VmHWM.
+// Peers that ask for much and read nothing for long cannot make a server's memory exceed its bounds: neither those that stay, nor those that
+// end their side, nor those that reset. It is read from outside, VmHWM, and is that of the whole process.
 func TestPeakMemoryOfSlowReaders(t *testing.T) {
 	skipChecked(t)
 	const size, maxOutbound = 64 << 20, 64 << 10
-	for _, readers := range []int{1, fewer(1000, 200)} {
-		over(t, engines(), func(t *testing.T, s setup) {
-			t.Run(fmt.Sprint(readers), func(t *testing.T) {
-				p := plan{Setup: s, Listen: server.ListenConfig{MaxOutbound: maxOutbound, SendBuffer: 64 << 10}}
-				c := spawn(t, p)
-				base := c.memory("status", "VmHWM")
-				clients := slowReaders(c, readers, size)
-				still2(t, c)
-				held := c.Stats.Memory
-				for i, cl := range clients { // all of one, some of each
-					cl.pattern(0, map[bool]int{true: size, false: 256 << 10}[i == 0])
-				}
-				peak := c.memory("status", "VmHWM")
-				bound := base + readers*(maxOutbound+kitChunk) + s.Loops*(1<<20) + slack
-				t.Logf("%d slow readers: VmHWM %d KiB at first, %d KiB at most, bound %d KiB; held %d KiB when all waited",
-					readers, base>>10, peak>>10, bound>>10, held>>10)
-				require.LessOrEqual(t, peak, bound)
-				if readers > 1 {
-					c.allServed()
-				}
+	for _, way := range []string{"stay", "half-close", "reset"} {
+		for _, readers := range []int{1, fewer(1000, 200)} {
+			t.Run(fmt.Sprintf("%s-%d", way, readers), func(t *testing.T) {
+				over(t, engines(), func(t *testing.T, s setup) {
+					c := spawn(t, plan{Setup: s, Listen: server.ListenConfig{MaxOutbound: maxOutbound, SendBuffer: 64 << 10}})
+					base, held := c.memory("status", "VmHWM"), uint64(0)
+					rounds := 1
+					if way == "reset" {
+						rounds = 3
+					}
+					for range rounds {
+						clients := slowReaders(c, readers, size)
+						if way == "half-close" {
+							for _, cl := range clients {
+								cl.halfClose()
+							}
+						}
+						still2(t, c)
+						held = max(held, c.Stats.Memory)
+						for i, cl := range clients {
+							switch {
+							case way == "reset": // each somewhere else
+								cl.pattern(0, i*7919%(256<<10))
+								cl.reset()
+							case i == 0: // all of one
+								cl.pattern(0, size)
+								if way == "half-close" {
+									require.Empty(t, cl.end())
+								}
+							default: // some of each
+								cl.pattern(0, 256<<10)
+							}
+						}
+						if way == "reset" {
+							until(t, func() bool { return c.ask("stats").Stats.Conns == 0 }, "all ends")
+						}
+					}
+					peak := c.memory("status", "VmHWM")
+					bound := readers*(maxOutbound+kitChunk) + s.Loops*(1<<20) + slack
+					t.Logf("VmHWM %d KiB at first, %d KiB at most, bound %d KiB; held %d KiB when all waited", base>>10, peak>>10, bound>>10, held>>10)
+					require.LessOrEqual(t, peak, bound)
+					if readers > 1 {
+						c.allServed()
+					}
+				})
 			})
-		})
+		}
 	}
 }
 

@@ -47,7 +47,8 @@ func (s *subscriber) OnClose(err error) {
 // Senders in 8 goroutines send to 100 connections while these connect, drain and reset: nothing that Send took is lost, unless its
 // connection was reset, nothing comes twice, and the order of each sender holds.
 func TestSenders(t *testing.T) {
-	over(t, append(engines(), setup{Engine: server.EngineURing, Loops: 4, Accept: server.AcceptPerLoop}, setup{Engine: server.EngineURing, Loops: 1, Single: true}),
+	over(t, append(engines(), setup{Engine: server.EngineURing, Loops: 4, Accept: server.AcceptPerLoop},
+		setup{Engine: server.EngineEpoll, Loops: 4, Accept: server.AcceptPerLoop}, setup{Engine: server.EngineURing, Loops: 1, Single: true}),
 		func(t *testing.T, s setup) {
 			const conns = 100
 			lives := fewer(3, 1) // of each connection

@@ -81,6 +81,24 @@ var structs = []struct {
 	}},
 }
 
+// TestABIStructsComplete fails when a struct of abi.go is not in the table.
+func TestABIStructsComplete(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "abi.go", nil, 0)
+	require.NoError(t, err)
+	table := map[string]bool{}
+	for _, s := range structs {
+		table[reflect.TypeOf(s.ours).Name()] = true
+	}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if spec, ok := n.(*ast.TypeSpec); ok {
+			if _, ok := spec.Type.(*ast.StructType); ok {
+				require.True(t, table[spec.Name.Name], "%s is in no table", spec.Name.Name)
+			}
+		}
+		return true
+	})
+}
+
 // Names before the kernel's release renamed a padding.
 var formerNames = map[string]string{"min_wait_usec": "pad", "user_addr": "resv2"}
 

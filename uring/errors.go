@@ -52,16 +52,24 @@ func (e *SetupError) Is(target error) bool {
 }
 
 func newSetupError(err error) *SetupError {
+	return explain(err, sysctl(disabledPath), os.Geteuid(), seccompActive())
+}
+
+const disabledPath = "/proc/sys/kernel/io_uring_disabled" // Linux 6.6
+
+// explain says why err was the answer, to a process of user uid, with or without a seccomp filter, where the sysctl is disabled, or -1 for
+// none.
+func explain(err error, disabled, uid int, seccomp bool) *SetupError {
 	e := &SetupError{Err: err}
 	switch {
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		switch disabled := sysctl("/proc/sys/kernel/io_uring_disabled"); {
+		switch {
 		case disabled == 2:
 			e.Cause, e.Remedy = "kernel.io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0, or use the epoll engine"
-		case disabled == 1 && (os.Geteuid() != 0 || !seccompActive()): // root of a user namespace is refused too
+		case disabled == 1 && (uid != 0 || !seccomp): // root of a user namespace is refused too
 			e.Cause = "kernel.io_uring_disabled is 1"
 			e.Remedy = "sysctl kernel.io_uring_disabled=0, or join the group kernel.io_uring_group, or use the epoll engine"
-		case seccompActive():
+		case seccomp:
 			e.Cause = "a seccomp profile forbids io_uring_setup"
 			e.Remedy = "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile, or use the epoll engine"
 		default:
@@ -69,7 +77,7 @@ func newSetupError(err error) *SetupError {
 		}
 	case errors.Is(err, unix.ENOSYS):
 		e.Cause, e.Remedy = "this kernel has no io_uring", "run Linux 6.0 or newer with CONFIG_IO_URING, or use the epoll engine"
-		if seccompActive() {
+		if seccomp {
 			e.Cause, e.Remedy = "io_uring_setup is absent, or hidden by a seccomp profile",
 				"allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile, or use the epoll engine"
 		}

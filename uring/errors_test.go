@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -197,6 +198,51 @@ func TestSetupErrors(t *testing.T) {
 			require.Equal(t, rep.Err, rep.Features)
 			require.Equal(t, rep.Err, rep.FeaturesErr)
 		})
+	}
+}
+
+// What else the cause can be, which the sysctl, the user and a seccomp filter say.
+func TestSetupErrorCauses(t *testing.T) {
+	const (
+		allow  = "allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp profile, or use the epoll engine"
+		member = "sysctl kernel.io_uring_disabled=0, or join the group kernel.io_uring_group, or use the epoll engine"
+		audit  = "look into the audit log, or use the epoll engine"
+	)
+	for _, c := range []struct {
+		errno         unix.Errno
+		disabled, uid int
+		seccomp       bool
+		cause, remedy string
+	}{
+		{unix.EPERM, 2, 0, false, "kernel.io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0, or use the epoll engine"},
+		{unix.EPERM, 2, 1000, true, "kernel.io_uring_disabled is 2", "sysctl kernel.io_uring_disabled=0, or use the epoll engine"},
+		{unix.EPERM, 1, 1000, false, "kernel.io_uring_disabled is 1", member},
+		{unix.EPERM, 1, 1000, true, "kernel.io_uring_disabled is 1", member},
+		{unix.EPERM, 1, 0, false, "kernel.io_uring_disabled is 1", member},
+		{unix.EPERM, 1, 0, true, "a seccomp profile forbids io_uring_setup", allow},
+		{unix.EPERM, 0, 1000, true, "a seccomp profile forbids io_uring_setup", allow},
+		{unix.EPERM, -1, 0, true, "a seccomp profile forbids io_uring_setup", allow},
+		{unix.EPERM, 0, 1000, false, "the kernel or a security module forbids io_uring_setup", audit},
+		{unix.EACCES, -1, 0, false, "the kernel or a security module forbids io_uring_setup", audit},
+		{unix.ENOSYS, -1, 0, false, "this kernel has no io_uring", "run Linux 6.0 or newer with CONFIG_IO_URING, or use the epoll engine"},
+		{unix.ENOSYS, 2, 1000, true, "io_uring_setup is absent, or hidden by a seccomp profile", allow},
+	} {
+		err := os.NewSyscallError("io_uring_setup", c.errno)
+		e := explain(err, c.disabled, c.uid, c.seccomp)
+		require.Equal(t, &SetupError{Cause: c.cause, Remedy: c.remedy, Err: err}, e, "%+v", c)
+		require.Equal(t, c.errno == unix.ENOSYS, errors.Is(e, ErrNotSupported), "%+v", c)
+	}
+}
+
+func TestSysctl(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "sysctl")
+	require.Equal(t, -1, sysctl(file), "there is none")
+	for text, want := range map[string]int{"0\n": 0, "1\n": 1, "2\n": 2, "2": 2, "": -1, "yes\n": -1} {
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		require.Equal(t, want, sysctl(file), "%q", text)
+	}
+	if _, err := os.Stat("/proc/sys/kernel/io_uring_disabled"); err == nil { // Linux 6.6
+		require.Contains(t, []int{0, 1, 2}, sysctl(disabledPath))
 	}
 }
 
