@@ -16,8 +16,19 @@
 // where there is one. Messages are decoded into values that hold what an earlier message, perhaps of another connection,
 // left there.
 //
-// The bytes that a decoder examines are counted for the transcripts in Config.Large, with the memory protection of the
-// processor: see [Examined].
+// The bytes that a decoder examines are counted, with the memory protection of the processor and no help of the decoder:
+//
+//   - For each of Config.Large the pages that it touches: delivered page by page, all at once, three pages and a byte at a
+//     time, in random pieces, byte by byte over the first eight pages, and all but the last page at once and that byte by
+//     byte. See [Examined].
+//   - For messages that are made of Config.Transcripts by repeating one, two or four of their bytes, where the decoder takes that
+//     (it is called for each byte and returns no message): the pages of one of eight pages, byte by byte, and the bytes
+//     of one of 512 bytes, byte by byte and three at a time. So a decoder of lines, or of lists of words, needs no
+//     Large. One that knows the size of a message from its start, or a number of elements, is not seen there: give a Large.
+//
+// More than four times what is delivered is a fault. This is what is not seen: old bytes that a call looks at again, up to 32 of
+// them in a message of 512 bytes, and up to four pages in a larger one, since a few bytes of a page are enough to touch it;
+// and in messages that cannot have five pages, what a call looks at again after it has looked at what is new.
 package codectest
 
 import (
@@ -43,6 +54,7 @@ type Config[In any] struct {
 	Transcripts [][]byte
 	// Large are transcripts of at least LargePages pages, for the bytes that are examined. Each should be one message
 	// of the kind that costs most: the most elements, the longest line. Transcripts of more than some 512 KiB take long.
+	// Without any, only messages that can be made of Transcripts are examined: those that go on when bytes are repeated.
 	Large [][]byte
 	// Stream says that messages are pieces of a stream and depend on the cuts: only their descriptions, joined, are compared.
 	Stream bool
@@ -82,9 +94,12 @@ func Check[In any](cfg Config[In]) error {
 		if err := c.cuts(transcript, 0, 0, largeCuts); err != nil {
 			return fmt.Errorf("large transcript %d: %w", i, err)
 		}
-		if err := checkExamined(cfg.New, transcript); err != nil {
-			return fmt.Errorf("large transcript %d: %w", i, err)
+		if err := checkLarge(cfg.New, transcript, c.rand); err != nil {
+			return fmt.Errorf("large transcript %d (seed %d): %w", i, c.cfg.Seed, err)
 		}
+	}
+	if err := checkStretched(cfg.New, cfg.Transcripts); err != nil {
+		return fmt.Errorf("a transcript made longer: %w", err)
 	}
 	return nil
 }

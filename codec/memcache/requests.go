@@ -61,18 +61,18 @@ func (r *Requests) Resume(b []byte, seen int, m *Command) (int, error) {
 		r.refused = 0
 		return n, codec.Skip
 	}
-	if b[0] == binaryMagic && !r.begun {
+	if seen == 0 && b[0] == binaryMagic && !r.begun {
 		return 0, ErrBinary
 	}
 	i := bytes.IndexByte(b[seen:], '\n')
 	if i < 0 {
-		if len(b) > maxLine && !mayBeLong(b) {
+		if len(b) > maxLine && seen <= maxLine && !mayBeLong(b) { // asked once: bytes may come one by one
 			return 0, ErrLine
 		}
 		return 0, codec.More
 	}
 	i += seen
-	if i > maxLine && !mayBeLong(b) {
+	if i > maxLine && seen <= maxLine && !mayBeLong(b) {
 		return 0, ErrLine
 	}
 	r.begun = true

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/protoring/protoring/codec"
 	"github.com/protoring/protoring/examples/internal/runtest"
@@ -95,9 +96,17 @@ func TestDrain(t *testing.T) {
 
 func TestProcess(t *testing.T) {
 	bin := runtest.Build(t, ".")
-	for _, engine := range []string{"io_uring", "epoll"} {
-		t.Run(engine, func(t *testing.T) {
-			p := runtest.Start(t, bin, "-listen", "127.0.0.1:0", "-engine", engine)
+	for _, tt := range []struct {
+		engine string
+		stop   syscall.Signal
+	}{
+		{"io_uring", syscall.SIGINT},
+		{"io_uring", syscall.SIGTERM},
+		{"epoll", syscall.SIGINT},
+		{"epoll", syscall.SIGTERM},
+	} {
+		t.Run(tt.engine+", "+unix.SignalName(tt.stop), func(t *testing.T) {
+			p := runtest.Start(t, bin, "-listen", "127.0.0.1:0", "-engine", tt.engine)
 			dial := func() *net.TCPConn {
 				c, err := net.Dial("tcp", p.Addr)
 				require.NoError(t, err)
@@ -122,7 +131,7 @@ func TestProcess(t *testing.T) {
 			first := make([]byte, 10)
 			_, err = io.ReadFull(last, first) // the lines were read
 			require.NoError(t, err)
-			p.Signal(syscall.SIGINT)
+			p.Signal(tt.stop)
 			answers, err = io.ReadAll(last)
 			require.NoError(t, err)
 			last.Close()
