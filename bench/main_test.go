@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		main()
 	}
+	if more := os.Getenv(asServer); more != "" {
+		serveKnown(more)
+	}
 	os.Exit(m.Run())
 }
 

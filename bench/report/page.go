@@ -219,11 +219,6 @@ func (p *page) rates(name string) error {
 			continue
 		}
 		label := result.Count(c.Load.Rate) + "/s"
-		for _, m := range c.Remarks() {
-			if m.Kind != result.RemarkNote || m.Series != "" {
-				g.Remarks = append(g.Remarks, remark{cssKind(m.Kind), m.Kind.String(), "at " + label + ": " + m.Text})
-			}
-		}
 		if len(s.Rounds) == 0 {
 			continue
 		}
@@ -234,6 +229,9 @@ func (p *page) rates(name string) error {
 		r.Name, r.Mark, r.Knee = label, k.Rejected[i], i == k.Case
 		g.add(r, s)
 		lines = append(lines, line{label, s})
+	}
+	for _, m := range result.RateRemarks(p.Cases) {
+		g.Remarks = append(g.Remarks, remark{cssKind(m.Kind), m.Kind.String(), "at " + m.Rates + ": " + m.Text})
 	}
 	if err := p.plots(&g, lines, true); err != nil {
 		return err

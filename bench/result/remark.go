@@ -62,10 +62,15 @@ func (r *invalidity) String() string {
 func shortest(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 
 // InvalidReasons says why rounds are not valid, and which. Reasons that differ in their numbers only are told once.
-func (s *Series) InvalidReasons() []string { return s.invalidReasons(nil) }
+func (s *Series) InvalidReasons() (texts []string) {
+	for _, m := range s.invalidReasons(nil) {
+		texts = append(texts, m.Text)
+	}
+	return texts
+}
 
 // invalidReasons leaves out those whose shape is told elsewhere.
-func (s *Series) invalidReasons(told map[string]bool) (out []string) {
+func (s *Series) invalidReasons(told map[string]bool) (out []Remark) {
 	byShape, order := s.reasons()
 	for _, shape := range order {
 		if told[shape] {
@@ -80,7 +85,7 @@ func (s *Series) invalidReasons(told map[string]bool) (out []string) {
 		default:
 			where = fmt.Sprintf("rounds %s of %d: ", strings.Trim(strings.ReplaceAll(fmt.Sprint(r.rounds), " ", ", "), "[]"), len(s.Rounds))
 		}
-		out = append(out, where+r.String())
+		out = append(out, r.remark(s.Name, where))
 	}
 	return out
 }
@@ -124,7 +129,7 @@ func (c *Case) sharedReasons() (shared map[string]bool, remarks []Remark) {
 		if len(r.rounds) < rounds {
 			which = fmt.Sprintf("%d of the %d rounds", len(r.rounds), rounds)
 		}
-		remarks = append(remarks, Remark{Kind: RemarkInvalid, Text: fmt.Sprintf("all servers, %s: %s", which, r)})
+		remarks = append(remarks, r.remark("", "all servers, "+which+": "))
 	}
 	return shared, remarks
 }
@@ -163,9 +168,7 @@ func (c *Case) Remarks() []Remark {
 		if s.Skipped != "" {
 			out = append(out, Remark{Series: s.Name, Kind: RemarkSkipped, Text: s.Skipped})
 		}
-		for _, text := range s.invalidReasons(shared) {
-			out = append(out, Remark{Series: s.Name, Kind: RemarkInvalid, Text: text})
-		}
+		out = append(out, s.invalidReasons(shared)...)
 		if counts, first := s.ErrorCounts(); len(counts) > 0 {
 			var kinds []string
 			for _, e := range counts {
@@ -201,6 +204,81 @@ type Remark struct {
 	Series string
 	Kind   RemarkKind
 	Text   string
+
+	where  string      // what Text begins with
+	reason *invalidity // what it goes on with, or nil
+}
+
+func (r *invalidity) remark(series, where string) Remark {
+	return Remark{Series: series, Kind: RemarkInvalid, Text: where + r.String(), where: where, reason: r}
+}
+
+// A RateRemark is a remark about some of the rates of a sweep.
+type RateRemark struct {
+	Remark
+	Rates string // as in "1,000/s to 4,000/s and 16,000/s"
+}
+
+// RateRemarks are the remarks of the cases of a sweep, but for notes about a server. A reason that is the same for several rates, or differs in
+// its numbers only, is told once. So are equal texts.
+func RateRemarks(cases []Case) (out []RateRemark) {
+	type key struct {
+		series, where, text string
+		kind                RemarkKind
+	}
+	held := map[key][]int{} // positions of the rates
+	var rates []string
+	var order []key
+	first := map[key]Remark{}
+	for at, i := range Rising(cases) {
+		rates = append(rates, Count(cases[i].Load.Rate)+"/s")
+		for _, m := range cases[i].Remarks() {
+			if m.Kind == RemarkNote && m.Series != "" {
+				continue
+			}
+			k := key{m.Series, m.where, m.Text, m.Kind}
+			if m.reason != nil {
+				k.text = number.ReplaceAllString(m.reason.text, "#")
+			}
+			switch known, ok := first[k]; {
+			case !ok:
+				order = append(order, k)
+				first[k] = m
+			case m.reason != nil:
+				known.reason.join(m.reason)
+				first[k] = known.reason.remark(m.Series, m.where)
+			}
+			if n := len(held[k]); n == 0 || held[k][n-1] != at {
+				held[k] = append(held[k], at)
+			}
+		}
+	}
+	for _, k := range order {
+		out = append(out, RateRemark{first[k], ranges(rates, held[k])})
+	}
+	return out
+}
+
+// ranges lists the names at rising positions. Three or more that follow each other are told by the first and the last.
+func ranges(names []string, at []int) string {
+	var parts []string
+	for len(at) > 0 {
+		n := 1
+		for n < len(at) && at[n] == at[0]+n {
+			n++
+		}
+		if n < 3 {
+			n = 1
+			parts = append(parts, names[at[0]])
+		} else {
+			parts = append(parts, names[at[0]]+" to "+names[at[n-1]])
+		}
+		at = at[n:]
+	}
+	if last := len(parts) - 1; last > 0 {
+		return strings.Join(parts[:last], ", ") + " and " + parts[last]
+	}
+	return parts[0]
 }
 
 // RemarkKind says how grave a remark is, the gravest first.

@@ -117,6 +117,32 @@ func TestRemarksOfAllServers(t *testing.T) {
 	require.Equal(t, []string{"a: " + at("97")}, invalid(one, result.Series{Name: "b", Rounds: none.Rounds[:1]}))
 }
 
+// What is said of several rates of a sweep is said once.
+func TestRateRemarks(t *testing.T) {
+	at := func(rate float64, rounds ...*result.Round) result.Case {
+		return result.Case{Load: result.Load{Rate: rate}, Series: []result.Series{{Name: "s", Note: "is new", Rounds: rounds}}}
+	}
+	late := func(us int, others float64) *result.Round {
+		return &result.Round{Invalid: []string{fmt.Sprintf("the schedule slipped: sent %dµs late", us)}, Others: others}
+	}
+	told := func(cases ...result.Case) (got []string) {
+		for _, m := range result.RateRemarks(cases) {
+			got = append(got, m.Rates+" | "+m.Kind.String()+" | "+m.String())
+		}
+		return got
+	}
+	reset := &result.Round{Errors: map[string]int64{"reset": 2}}
+	cases := []result.Case{at(1000, late(5, 0)), at(2000, late(9, 0)), at(3000, late(7, 0)), at(4000, reset), at(5000, late(2, 0)), at(6000, reset, late(8, 0), late(9, 0)), at(7000, late(8, 1))}
+	require.Equal(t, []string{
+		"1,000/s to 3,000/s, 5,000/s and 7,000/s | invalid | s: the schedule slipped: sent 2–9µs late",
+		"4,000/s and 6,000/s | errors | s: 2 reset",
+		"6,000/s | invalid | s: rounds 2, 3 of 3: the schedule slipped: sent 8–9µs late",
+		"7,000/s | note | Other processes kept 1 cores busy.",
+	}, told(cases...))
+	require.Equal(t, []string{"1,000/s and 2,000/s | invalid | s: the schedule slipped: sent 5–9µs late"}, told(cases[1], cases[0]), "whatever their order")
+	require.Empty(t, told(at(1000, &result.Round{})))
+}
+
 func TestUnits(t *testing.T) {
 	for v, want := range map[float64]string{0: "–", 850: "850 ns", 999.7: "1.00 µs", 12_345: "12.3 µs", 999_600: "1.00 ms", 1_204_000: "1.20 ms", 2e9: "2.00 s", 120e9: "120 s"} {
 		require.Equal(t, want, result.Nanos(v), "%v", v)

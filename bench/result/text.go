@@ -283,13 +283,8 @@ func (p *page) sweep(r *Report) error {
 		p.prose("  ", knee.Describe())
 		p.stats("offered/s", counted)
 	}
-	for _, i := range Rising(r.Cases) {
-		for _, m := range r.Cases[i].Remarks() {
-			// That a server which cannot follow has errors is what a sweep looks for; the table says it.
-			if m.Kind != RemarkNote || m.Series != "" {
-				p.prose("  ", fmt.Sprintf("At %s/s, %s: %s", Count(r.Cases[i].Load.Rate), m.Kind, m))
-			}
-		}
+	for _, m := range RateRemarks(r.Cases) {
+		p.prose("  ", fmt.Sprintf("At %s, %s: %s", m.Rates, m.Kind, m))
 	}
 	return nil
 }

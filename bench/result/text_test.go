@@ -63,6 +63,15 @@ func TestTextOfSweep(t *testing.T) {
 	require.Contains(t, out, "The knee is at 200,000 requests/s")
 	many := text(t, resulttest.Sweep(1, resulttest.Servers()...))
 	require.Equal(t, 4, strings.Count(many, "◀ knee"), "each server has its own")
+	for i, percent := range []string{"83", "91", "85"} {
+		r.Cases[i].Series[0].Rounds[0].Invalid = []string{"busy for " + percent + " % of the time"}
+	}
+	name := r.Cases[0].Series[0].Name
+	rates := result.Count(r.Cases[0].Load.Rate) + "/s to " + result.Count(r.Cases[2].Load.Rate) + "/s"
+	require.Contains(t, text(t, r), "\nAt "+rates+", invalid: "+name+": busy for 83–91 % of the time\n", "once")
+	for i := range 3 {
+		r.Cases[i].Series[0].Rounds[0].Invalid = nil
+	}
 	r.Cases = r.Cases[:3]
 	require.Contains(t, text(t, r), "or beyond: that is the highest rate that was tried")
 }
