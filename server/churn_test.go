@@ -49,7 +49,7 @@ func TestChurn(t *testing.T) {
 		{Engine: server.EngineURing, Loops: 1, Single: true, Plain: true},
 	}
 	over(t, setups, func(t *testing.T, s setup) {
-		total := fewer(10_000, 1_000)
+		total := fewer(2_000, 1_000)
 		if buffers.Checked && s == setups[0] {
 			total = fewer(50_000, 1_000)
 		}
