@@ -117,6 +117,9 @@ var slowDialer = *slow()
 func TestStatsAgreeWithStrace(t *testing.T) {
 	strace, err := exec.LookPath("strace")
 	if err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatalf("%v: CI must have it", err)
+		}
 		t.Skip("strace is not installed")
 	}
 	if out, err := exec.Command(strace, "-o", "/dev/null", "true").CombinedOutput(); err != nil {

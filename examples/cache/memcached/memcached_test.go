@@ -21,16 +21,14 @@ import (
 
 	"github.com/protoring/protoring/buffers"
 	"github.com/protoring/protoring/examples/cache/store"
+	"github.com/protoring/protoring/examples/internal/runtest"
 	"github.com/protoring/protoring/server"
 )
 
 // startMemcached starts a memcached with these arguments for t and returns its address.
 func startMemcached(t testing.TB, args ...string) string {
 	t.Helper()
-	path, err := exec.LookPath("memcached")
-	if err != nil {
-		t.Skip("memcached is not in PATH: nothing to compare with")
-	}
+	path := runtest.Tool(t, "memcached")
 	out, err := exec.Command(path, "--version").Output()
 	require.NoError(t, err)
 	if got := strings.TrimSpace(string(out)); got != "memcached "+version {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/protoring/protoring/examples/internal/runtest"
 	"github.com/protoring/protoring/server"
 )
 
@@ -23,7 +24,7 @@ func TestCapable(t *testing.T) {
 		}
 	}
 	if tool == "" {
-		t.Skip("memcapable is not installed")
+		runtest.Tool(t, "memcapable") // skips, or fails
 	}
 	for _, engine := range []server.Engine{server.EngineAuto, server.EngineEpoll} {
 		t.Run(engine.String(), func(t *testing.T) {

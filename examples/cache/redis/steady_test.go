@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/protoring/protoring/buffers"
+	"github.com/protoring/protoring/examples/internal/runtest"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
 )
@@ -17,10 +18,7 @@ func TestSteadyStateAllocatesNothing(t *testing.T) {
 	if buffers.Checked {
 		t.Skip("checked builds allocate for their checks")
 	}
-	client, err := exec.LookPath("redis-benchmark")
-	if err != nil {
-		t.Skip("redis-benchmark is not installed")
-	}
+	client := runtest.Tool(t, "redis-benchmark")
 	for _, engine := range []server.Engine{server.EngineURing, server.EngineEpoll} {
 		t.Run(engine.String(), func(t *testing.T) {
 			srv, err := server.New(server.Config{Loops: 1, Engine: engine})
