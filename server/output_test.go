@@ -223,6 +223,7 @@ func TestR7WakeKeepsOutput(t *testing.T) {
 // 10,000 requests in one write are answered with few sends.
 func TestPipelineFewSends(t *testing.T) {
 	over(t, append(kinds(), engines()...), func(t *testing.T, s setup) {
+		t.Parallel() // what is waited for is time: counts are up to a second late
 		const requests = 10_000
 		x := startAs(t, s, server.ListenConfig{}, newBounce)
 		c := x.dial()

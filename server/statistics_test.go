@@ -129,6 +129,7 @@ func TestCountsOperations(t *testing.T) {
 // Each message of a Sender to a loop that sleeps is a notice and wakes it; to one that is busy, a notice that waits and wakes nobody.
 func TestCountsWakes(t *testing.T) {
 	over(t, kinds(), func(t *testing.T, s setup) {
+		t.Parallel() // what is waited for is time
 		const n = 5
 		y, c, k := statistics(t, s)
 		y.begin()
