@@ -47,7 +47,7 @@ func (l *loop) checkMemory() {
 	if diff := used - m.checked; l.now < m.next && diff < memoryStep && diff > -memoryStep {
 		return
 	}
-	m.checked, m.next = used, l.now+memoryEvery
+	m.next = l.now + memoryEvery
 	bound := int64(l.server.cfg.MaxMemory)
 	total := l.tally()
 	if total > bound && l.pool.TrimAll() > 0 {
@@ -77,6 +77,7 @@ func (l *loop) checkMemory() {
 	default:
 		m.over = 0
 	}
+	m.checked = l.pool.Used() // growth counts from what was left, not from what there was
 }
 
 // tally publishes what this loop holds and returns what all do.
