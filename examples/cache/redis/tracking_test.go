@@ -143,6 +143,8 @@ func TestTracking(t *testing.T) {
 			var v resp.Value
 			_, err := target.read(&v, patience)
 			require.Equal(t, errEnd, err)
+			require.Eventually(t, func() bool { return other.do(t, "PUBSUB", "CHANNELS") == "*0\r\n" }, patience, time.Millisecond,
+				"its loop has seen the end, which the client sees first")
 			c.do(t, "GET", "a")
 			other.do(t, "SET", "a", "2")
 			require.Equal(t, ">2\r\n$21\r\ntracking-redir-broken\r\n"+id, c.receive(t))
