@@ -18,6 +18,7 @@ type conn struct {
 	db   *store.DB
 	loop *loop
 
+	ahead  store.Lookahead
 	sender *reactor.Sender[memcache.Reply]
 	rest   *reading // what is to be answered when there is room, or it is this connection's turn again; nil otherwise
 	queued bool     // true exactly while the Sender holds turn
@@ -30,6 +31,19 @@ const (
 	markBinary              // the key is shown in base64
 	markFetched             // it was read before a number in it changed in place
 )
+
+// Resume decodes a command. Where several have arrived, it first has their keys fetched, all at the same time.
+func (c *conn) Resume(b []byte, seen int, m *memcache.Command) (int, error) {
+	if n := len(b); seen == 0 && c.ahead.Due(n) {
+		keys := c.loop.ahead[:]
+		k, end := memcache.PeekKeys(b, keys)
+		if k > 1 {
+			c.db.Prefetch(keys[:k])
+		}
+		c.ahead.Looked(n - end)
+	}
+	return c.Requests.Resume(b, seen, m)
+}
 
 // OnInbound runs a command.
 func (c *conn) OnInbound(m *memcache.Command, out *outbound) reactor.Status {

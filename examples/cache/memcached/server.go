@@ -79,6 +79,7 @@ type loop struct {
 	value  []byte // a value that was read
 	line   []byte // the flags of an answer
 	number [maxNumber]byte
+	ahead  [store.PrefetchMax][]byte // keys of commands to come
 	counts counts
 }
 

@@ -31,7 +31,7 @@ type conn struct {
 	rest  []rest // of replies that did not fit the output
 	held  []byte // messages that came amid them
 	timer *time.Timer
-	ahead lookahead
+	ahead store.Lookahead
 	large *large // arguments that arrive in parts; nil for nearly all commands
 	transaction
 	pubsub

@@ -1,4 +1,4 @@
-package redis
+package store
 
 import (
 	"bytes"
@@ -15,7 +15,7 @@ func TestLookahead(t *testing.T) {
 	const commands = 160
 	all := bytes.Repeat(get, commands)
 	for _, piece := range []int{len(all), len(all)/2 - 5, 1000, len(get)} {
-		var a lookahead
+		var a Lookahead
 		var keys [16][]byte
 		looks, peeked := 0, 0
 		given := 0
@@ -25,9 +25,9 @@ func TestLookahead(t *testing.T) {
 				continue
 			}
 			b := all[at:given]
-			if a.due(len(b)) {
+			if a.Due(len(b)) {
 				n, end := resp.PeekKeys(b, keys[:])
-				a.done = len(b) - end
+				a.Looked(len(b) - end)
 				looks++
 				peeked += n
 			}
