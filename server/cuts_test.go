@@ -15,11 +15,62 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-type u32Echo struct{ codec.LengthPrefixed }
+// A framing is an echo of messages that any codec cuts.
+type framing struct{ codec.Codec[frame, frame] }
 
-func (u32Echo) OnInbound(m *frame, out *outbound) reactor.Status {
+// A sized framing knows the size of what it encodes, as all but Fixed do.
+type sized struct {
+	framing
+	codec.Sizer[frame]
+}
+
+func (framing) OnInbound(m *frame, out *outbound) reactor.Status {
 	out.Send(*m)
 	return reactor.Continue
+}
+
+func newU32(peer) sized { return sized{framing{codec.LengthPrefixed{}}, codec.LengthPrefixed{}} }
+
+// framed is the dialect of a codec, and a conversation of some messages.
+func framed(name string, c codec.Codec[frame, frame], smallest int, messages ...string) dialect {
+	d := dialect{
+		name: name,
+		listen: func(x *rig, cfg server.ListenConfig) {
+			if sizer, ok := c.(codec.Sizer[frame]); ok {
+				listen(x, "tcp", "127.0.0.1:0", cfg, func(peer) sized { return sized{framing{c}, sizer} })
+			} else {
+				listen(x, "tcp", "127.0.0.1:0", cfg, func(peer) framing { return framing{c} })
+			}
+		},
+		messages: len(messages),
+		of: func(size int) []byte {
+			for n := size; n >= 0; n-- {
+				if b := c.Encode(nil, frame(strings.Repeat("m", n))); len(b) == size {
+					return b
+				}
+			}
+			return nil
+		},
+		smallest: smallest,
+	}
+	for _, m := range messages {
+		d.say = c.Encode(d.say, frame(m))
+	}
+	d.answer = d.say
+	return d
+}
+
+// framings are the dialects of codecs that do nothing but cut.
+func framings() []dialect {
+	words := []string{"one", "", "some more", "x"}
+	long := strings.Repeat("v", 130) // two bytes of a varint
+	return []dialect{
+		framed("u8", codec.LengthPrefixed{Prefix: codec.U8}, 1, words...),
+		framed("u16 little-endian", codec.LengthPrefixed{Prefix: codec.U16, LittleEndian: true}, 2, words...),
+		framed("u64", codec.LengthPrefixed{Prefix: codec.U64}, 8, words...),
+		framed("varint", codec.LengthPrefixed{Prefix: codec.Uvarint}, 1, "", long, "x"),
+		framed("fixed", codec.Fixed{Size: 3}, 3, "one", "two", "six"),
+	}
 }
 
 // respEcho answers a command with its arguments.
@@ -53,12 +104,6 @@ func (d *dialect) speak(c *client) {
 }
 
 func dialects() []dialect {
-	u32 := func(payloads ...string) (b []byte) {
-		for _, p := range payloads {
-			b = codec.LengthPrefixed{}.Encode(b, frame(p))
-		}
-		return b
-	}
 	respOf := func(size int) []byte { // *1 $n
 		for n := size; n > 0; n-- {
 			if b := resp.AppendCommand(nil, strings.Repeat("r", n)); len(b) == size {
@@ -74,14 +119,7 @@ func dialects() []dialect {
 		listen: func(x *rig, cfg server.ListenConfig) { listen(x, "tcp", "127.0.0.1:0", cfg, newBounce) },
 		say:    line, answer: bytes.ReplaceAll(line, []byte("\r"), nil), messages: 5,
 		of: func(size int) []byte { return append(bytes.Repeat([]byte("l"), size-1), '\n') }, smallest: 1,
-	}, {
-		name: "u32",
-		listen: func(x *rig, cfg server.ListenConfig) {
-			listen(x, "tcp", "127.0.0.1:0", cfg, func(peer) u32Echo { return u32Echo{} })
-		},
-		say: u32("one", "", "another message", "x"), answer: u32("one", "", "another message", "x"), messages: 4,
-		of: func(size int) []byte { return u32(strings.Repeat("u", size-4)) }, smallest: 4,
-	}, {
+	}, framed("u32", codec.LengthPrefixed{}, 4, "one", "", "another message", "x"), {
 		name: "resp",
 		listen: func(x *rig, cfg server.ListenConfig) {
 			cfg.Accept = x.setup.Accept
@@ -104,11 +142,11 @@ func slicesConcat(parts ...[]byte) (all []byte) {
 // Messages that are cut anywhere mean the same. The first part has been received, and handled, before the second is sent: the
 // server's own count says so.
 func TestCutAtEveryByte(t *testing.T) {
-	for _, d := range dialects() {
+	for _, d := range append(dialects(), framings()...) {
 		t.Run(d.name, func(t *testing.T) {
 			each(t, func(t *testing.T, s setup) {
 				x := build(t, s)
-				d.listen(x, server.ListenConfig{MaxBufferLength: 64})
+				d.listen(x, server.ListenConfig{MaxBufferLength: 256})
 				x.speak = d.speak
 				x.serve()
 				received := uint64(0)
@@ -297,7 +335,7 @@ func TestR10DecoderAtFault(t *testing.T) {
 // A length that no message may have is refused when it is announced: no memory is taken for it.
 func TestAnnouncedLength(t *testing.T) {
 	over(t, kinds(), func(t *testing.T, s setup) {
-		x := startAs(t, s, server.ListenConfig{}, func(peer) u32Echo { return u32Echo{} })
+		x := startAs(t, s, server.ListenConfig{}, newU32)
 		held := x.Stats().Memory
 		clients := make([]*client, 200)
 		for i := range clients { // each announces 32 MiB less the prefix, and sends nothing of it

@@ -390,7 +390,7 @@ func TestSeveralListeners(t *testing.T) {
 	each(t, func(t *testing.T, s setup) {
 		x := build(t, s)
 		lines := x.listen("tcp", "127.0.0.1:0", server.ListenConfig{})
-		frames := listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, func(peer) u32Echo { return u32Echo{} })
+		frames := listen(x, "tcp", "127.0.0.1:0", server.ListenConfig{}, newU32)
 		x.serve()
 		talk := func(addrs ...net.Addr) {
 			for i := range 4 * s.Loops {

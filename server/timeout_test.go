@@ -1,12 +1,14 @@
 package server_test
 
 import (
+	"net"
 	"testing"
 	"time"
 
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // A connection without traffic is closed, one with traffic is not.
@@ -88,25 +90,41 @@ func TestWriteTimeout(t *testing.T) {
 	})
 }
 
+// A peer that takes little by little is not closed, and one beside it that takes nothing is.
 func TestWriteTimeoutAndProgress(t *testing.T) {
-	over(t, engines(), func(t *testing.T, s setup) {
-		x := startKits(t, s, server.ListenConfig{WriteTimeout: 400 * time.Millisecond, SendBuffer: 64 << 10})
-		const size, step = 8 << 20, 128 << 10
-		taking := x.dialWith(slow())
-		taking.say("send %d", size)
-		stuck := x.dialWith(slow())
-		stuck.say("send %d", size)
-		pos := 0
-		for x.Stats().TimedOut == 0 && pos < size/2 { // until the other has had its time
-			taking.pattern(pos, step)
-			pos += step
-			stillFor(t, 10*time.Millisecond)
-		}
-		until(t, func() bool { return x.Stats().TimedOut > 0 }, "the other's end")
-		taking.pattern(pos, size-pos)
-		taking.echo("still here")
-		until(t, func() bool { return x.Stats().TimedOut == 1 }, "the count")
+	cfg := server.ListenConfig{WriteTimeout: 400 * time.Millisecond, SendBuffer: 64 << 10}
+	t.Run("one path", func(t *testing.T) {
+		over(t, engines(), func(t *testing.T, s setup) { takingAndStuck(t, startKits(t, s, cfg), slow()) })
 	})
+	t.Run("several paths", func(t *testing.T) {
+		over(t, engines(), func(t *testing.T, s setup) {
+			x := build(t, s)
+			x.listenOn(givenListener(netListen(t, "tcp", "127.0.0.1:0", true)), cfg)
+			d := &net.Dialer{Control: control(func(fd int) error { // less than this, and the kernel waits for timers of its own
+				return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 256<<10)
+			})}
+			d.SetMultipathTCP(true)
+			takingAndStuck(t, x.serve(), d)
+		})
+	})
+}
+
+func takingAndStuck(t *testing.T, x *rig, d *net.Dialer) {
+	const size, step = 8 << 20, 128 << 10
+	taking := x.dialWith(d)
+	taking.say("send %d", size)
+	stuck := x.dialWith(d)
+	stuck.say("send %d", size)
+	pos := 0
+	for x.Stats().TimedOut == 0 && pos < size/2 { // until the other has had its time
+		taking.pattern(pos, step)
+		pos += step
+		stillFor(t, 10*time.Millisecond)
+	}
+	until(t, func() bool { return x.Stats().TimedOut > 0 }, "the other's end")
+	taking.pattern(pos, size-pos)
+	taking.echo("still here")
+	until(t, func() bool { return x.Stats().TimedOut == 1 }, "the count")
 }
 
 // stillFor lets a little time go by between two pieces of a load: nothing depends on how much.

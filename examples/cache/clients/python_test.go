@@ -33,7 +33,8 @@ func python(module string) (path string, reason error) {
 	return "", reason
 }
 
-// It skips in CI as well: .ci/run installs what Debian 12 has, where redis-py is 4.3.4, and RESP3 came with 5.0, redis.cache with 5.1.
+// Debian 12 has redis-py 4.3.4; RESP3 came with 5.0, redis.cache with 5.1. It is no package of the system, so that it skips in CI as well
+// where .ci/run could not have it.
 func TestRedisPy(t *testing.T) {
 	path, reason := python("redis.cache")
 	if reason != nil {

@@ -32,9 +32,9 @@ const (
 	markFetched             // it was read before a number in it changed in place
 )
 
-// Resume decodes a command. Where several have arrived, it first has their keys fetched, all at the same time.
-func (c *conn) Resume(b []byte, seen int, m *memcache.Command) (int, error) {
-	if n := len(b); seen == 0 && c.ahead.Due(n) {
+// Decode decodes a command. Where several have arrived, it first has their keys fetched, all at the same time.
+func (c *conn) Decode(b []byte, m *memcache.Command) (int, error) {
+	if n := len(b); c.ahead.Due(n) {
 		keys := c.loop.ahead[:]
 		k, end := memcache.PeekKeys(b, keys)
 		if k > 1 {
@@ -42,7 +42,7 @@ func (c *conn) Resume(b []byte, seen int, m *memcache.Command) (int, error) {
 		}
 		c.ahead.Looked(n - end)
 	}
-	return c.Requests.Resume(b, seen, m)
+	return c.Requests.Decode(b, m)
 }
 
 // OnInbound runs a command.

@@ -418,3 +418,13 @@ func BenchmarkHandling(b *testing.B) {
 		}
 	}
 }
+
+// Keys of commands that have arrived together are looked at before the first is decoded.
+func TestLookahead(t *testing.T) {
+	s, _ := newServer(t, store.Config{}, 0)
+	c := open(t, s, reactortest.Config{})
+	tell(t, c, "get a\r\n"+strings.Repeat("get another-key\r\n", 20))
+	for _, key := range s.loops[0].ahead {
+		require.Len(t, key, len("another-key"))
+	}
+}

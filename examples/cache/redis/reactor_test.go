@@ -34,6 +34,19 @@ func ask(t *testing.T, rc *memoryConn, lines ...string) string {
 	return string(rc.Take())
 }
 
+// Keys of commands that have arrived together are looked at before the first is decoded.
+func TestLookahead(t *testing.T) {
+	s := newTestServer(t, Config{})
+	lines := script{`get a`}
+	for range 20 {
+		lines = append(lines, `get another-key`)
+	}
+	ask(t, open(t, s, reactortest.Config{}), lines...)
+	for _, key := range s.loops[0].ahead {
+		require.Len(t, key, len("another-key"))
+	}
+}
+
 func TestCutAnywhere(t *testing.T) {
 	wire := script{`set a "some value" ex 100`, `get a`, `mget a b`, `foo bar`, `raw PING\r\n`, `subscribe x`, `unsubscribe`, `get`, `ttl a`, `raw *x\r\n`}.bytes(t)
 	whole := open(t, newTestServer(t, Config{}), reactortest.Config{})

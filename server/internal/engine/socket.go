@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"net"
 	"time"
 	"unsafe"
@@ -58,16 +59,37 @@ func Addr(sa unix.Sockaddr) net.Addr {
 	return &net.UnixAddr{Net: "unix"}
 }
 
-// Progress counts the bytes that the peer has acknowledged; on a socket without such a count, those it has not yet read.
+// Progress counts the bytes that the peer has acknowledged; on a socket without such a count, those it has not yet read. Of a connection
+// with several paths TCP_INFO tells of the first one only, on which nothing may move while others carry everything.
 func (*sockets) Progress(fd int) uint64 {
+	acked, multipath := multipathAcked(fd)
 	if info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO); err == nil {
-		return info.Bytes_acked
+		return acked + info.Bytes_acked // both: a connection that fell back to a single path acknowledges there
+	}
+	if multipath {
+		return acked
 	}
 	n, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ)
 	if err != nil {
 		return 0
 	}
 	return uint64(n)
+}
+
+// multipathAcked is the sequence number, of all paths together, up to which the peer of a multipath connection has acknowledged.
+func multipathAcked(fd int) (sequence uint64, ok bool) {
+	const (
+		solMPTCP, infoMPTCP = 284, 1 // linux/socket.h, linux/mptcp.h: getsockopt takes a struct mptcp_info as far as there is room
+		offset              = 24     // of mptcpi_snd_una
+	)
+	var info [offset + 8]byte
+	size := uint32(len(info))
+	_, _, errno := unix.RawSyscall6(unix.SYS_GETSOCKOPT, uintptr(fd), solMPTCP, infoMPTCP, uintptr(unsafe.Pointer(&info)),
+		uintptr(unsafe.Pointer(&size)), 0)
+	if errno != 0 || int(size) < len(info) {
+		return 0, false
+	}
+	return binary.NativeEndian.Uint64(info[offset:]), true
 }
 
 func (*sockets) EndOutput(fd int) {
