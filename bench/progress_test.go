@@ -80,6 +80,23 @@ func TestProgress(t *testing.T) {
 		require.Contains(t, visible(text), "200/s offered", "what stays")
 		require.NotContains(t, visible(text), "measuring")
 	})
+	t.Run("compare", func(t *testing.T) {
+		t.Parallel()
+		exe, err := os.Executable()
+		require.NoError(t, err)
+		run := fmt.Sprintf("env -u %s %s=0 %s {port}", asProgram, asServer, exe)
+		spec := filepath.Join(t.TempDir(), "spec.yaml")
+		require.NoError(t, os.WriteFile(spec, fmt.Appendf(nil, compareSpec, run, run), 0o600))
+		args := []string{"compare", spec, "--rounds", "2", "--duration", "300ms", "--warmup", "10ms"}
+		text := onTerminal(t, args...)
+		for done, server := range []string{"one", "other", "other", "one"} { // and a last step, so that the bar stays until all is done
+			require.Regexp(t, fmt.Sprintf(`little %s\s+\d+%% \|[^|]*\| \(%d/5\)`, server, done), text)
+		}
+		require.NotContains(t, visible(text), "little", "it is gone at the end")
+		status, _, errs := bench(t, args...)
+		require.Equal(t, statusOK, status, errs)
+		require.NotContains(t, errs, "/5")
+	})
 	t.Run("quiet", func(t *testing.T) {
 		t.Parallel()
 		require.Empty(t, onTerminal(t, append(run[:len(run):len(run)], "--quiet")...))
@@ -111,6 +128,18 @@ func TestProgress(t *testing.T) {
 		require.Empty(t, string(said))
 	})
 }
+
+const compareSpec = `
+servers:
+  one: {run: %q}
+  other: {run: %q}
+defaults:
+  load: {proto: echo, conns: 1, rate: 200, size: 32}
+  servers: [one, other]
+  reference: one
+cases:
+  - name: little
+`
 
 var escapes = regexp.MustCompile(`\x1b\[[0-9;?]*[A-Za-z]`)
 

@@ -20,13 +20,20 @@ import (
 // asServer makes the test binary an echo whose number of system calls is known: a read and a write for each request, and as many more as it says.
 const asServer = "PROTORING_BENCH_TEST_SERVER"
 
-// serveKnown serves one connection after the other with blocking descriptors, past Go's poller and scheduler, and does not return.
+// serveKnown serves one connection after the other with blocking descriptors, past Go's poller and scheduler, and does not return. The port
+// is the first argument's, or any.
 func serveKnown(more string) {
 	extra, err := strconv.Atoi(more)
 	must(err)
+	port := 0
+	if len(os.Args) > 1 {
+		port, err = strconv.Atoi(os.Args[1])
+		must(err)
+	}
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_STREAM, 0)
 	must(err)
-	must(syscall.Bind(fd, &syscall.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
+	must(syscall.SetsockoptInt(fd, syscall.SOL_SOCKET, syscall.SO_REUSEADDR, 1))
+	must(syscall.Bind(fd, &syscall.SockaddrInet4{Port: port, Addr: [4]byte{127, 0, 0, 1}}))
 	must(syscall.Listen(fd, 1))
 	addr, err := syscall.Getsockname(fd)
 	must(err)
