@@ -34,14 +34,7 @@ const (
 
 // Decode decodes a command. Where several have arrived, it first has their keys fetched, all at the same time.
 func (c *conn) Decode(b []byte, m *memcache.Command) (int, error) {
-	if n := len(b); c.ahead.Due(n) {
-		keys := c.loop.ahead[:]
-		k, end := memcache.PeekKeys(b, keys)
-		if k > 1 {
-			c.db.Prefetch(keys[:k])
-		}
-		c.ahead.Looked(n - end)
-	}
+	c.ahead.Look(c.db, b, c.loop.ahead[:], memcache.PeekKeys)
 	return c.Requests.Decode(b, m)
 }
 

@@ -25,9 +25,9 @@ func TestLookahead(t *testing.T) {
 				continue
 			}
 			b := all[at:given]
-			if a.Due(len(b)) {
+			if a.due(len(b)) {
 				n, end := resp.PeekKeys(b, keys[:])
-				a.Looked(len(b) - end)
+				a.done = len(b) - end
 				looks++
 				peeked += n
 			}

@@ -3,6 +3,8 @@ package engine
 import (
 	"bytes"
 	"io"
+	"net"
+	"os"
 	"testing"
 	"time"
 
@@ -109,6 +111,53 @@ func TestProgress(t *testing.T) {
 		require.Eventually(d, func() bool { return d.e.Progress(fd) != before }, time.Second, time.Millisecond)
 		d.e.CloseSocket(fd)
 	})
+}
+
+// The offset in the kernel's struct is that of a number which grows by what the peer has acknowledged.
+func TestMultipathAcked(t *testing.T) {
+	accepted := func(multipath bool) (conn, client *net.TCPConn) {
+		var lc net.ListenConfig
+		lc.SetMultipathTCP(multipath)
+		ln, err := lc.Listen(t.Context(), "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer ln.Close()
+		var d net.Dialer
+		d.SetMultipathTCP(multipath)
+		c, err := d.Dial("tcp", ln.Addr().String())
+		require.NoError(t, err)
+		t.Cleanup(func() { c.Close() })
+		a, err := ln.Accept()
+		require.NoError(t, err)
+		t.Cleanup(func() { a.Close() })
+		return a.(*net.TCPConn), c.(*net.TCPConn)
+	}
+	acked := func(conn *net.TCPConn) (sequence uint64, ok bool) {
+		raw, err := conn.SyscallConn()
+		require.NoError(t, err)
+		require.NoError(t, raw.Control(func(fd uintptr) { sequence, ok = multipathAcked(int(fd)) }))
+		return sequence, ok
+	}
+	plain, _ := accepted(false)
+	_, ok := acked(plain)
+	require.False(t, ok)
+
+	conn, client := accepted(true)
+	if multipath, err := conn.MultipathTCP(); err != nil || !multipath {
+		t.Skipf("the kernel makes no connections with several paths (sysctl net.mptcp.enabled): %v", err)
+	}
+	before, ok := acked(conn)
+	require.True(t, ok)
+	require.NoError(t, conn.SetWriteDeadline(time.Now().Add(50*time.Millisecond)))
+	sent, err := conn.Write(make([]byte, 64<<20)) // more than fits anywhere
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded)
+	now, _ := acked(conn)
+	require.Less(t, now-before, uint64(sent), "the rest waits in the socket")
+	_, err = io.CopyN(io.Discard, client, int64(sent))
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		now, _ := acked(conn)
+		return now-before == uint64(sent)
+	}, time.Second, time.Millisecond)
 }
 
 // A send whose completion nobody awaits does not end the wait: an answer and the wait for the next request are one enter.
