@@ -72,12 +72,9 @@ func TestPyMemcache(t *testing.T) {
 	}
 }
 
-// memcapable is libmemcached's own test of servers. The system's package libmemcached-tools has it in some versions only.
+// memcapable is libmemcached's own test of servers.
 func TestMemcapable(t *testing.T) {
-	path, err := exec.LookPath("memcapable")
-	if err != nil {
-		t.Skip(err)
-	}
+	path := runtest.Tool(t, "memcapable", "memccapable") // the second is Debian's name for it
 	host, port, err := net.SplitHostPort(startMemcache(t))
 	require.NoError(t, err)
 	runTool(t, "", path, "-a", "-h", host, "-p", port)
@@ -86,10 +83,7 @@ func TestMemcapable(t *testing.T) {
 // The programs of libmemcached-tools.
 func TestMemcacheTools(t *testing.T) {
 	addr := startMemcache(t)
-	path, err := exec.LookPath("memccat")
-	if err != nil {
-		t.Skip(err)
-	}
+	path := runtest.Tool(t, "memccat")
 	file := t.TempDir() + "/file"
 	require.NoError(t, os.WriteFile(file, []byte("of a file"), 0o600))
 	for _, args := range [][]string{{"memccp", file}, {"memcexist", "file"}, {"memctouch", "file"}, {"memcping"}, {"memcstat"}} {

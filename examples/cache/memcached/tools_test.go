@@ -17,15 +17,7 @@ var outcomes = regexp.MustCompile(`(?m)^ascii [\w ]+?\s+\[(\w+)\]`)
 
 // The text protocol's tests of libmemcached pass.
 func TestCapable(t *testing.T) {
-	tool := ""
-	for _, name := range []string{"memcapable", "memccapable"} { // the second is Debian's name for it
-		if path, err := exec.LookPath(name); err == nil {
-			tool = path
-		}
-	}
-	if tool == "" {
-		runtest.Tool(t, "memcapable") // skips, or fails
-	}
+	tool := runtest.Tool(t, "memcapable", "memccapable") // the second is Debian's name for it
 	for _, engine := range []server.Engine{server.EngineAuto, server.EngineEpoll} {
 		t.Run(engine.String(), func(t *testing.T) {
 			_, port, err := net.SplitHostPort(start(t, 0, server.Config{Engine: engine}))

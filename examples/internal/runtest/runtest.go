@@ -108,15 +108,19 @@ func (p *Process) Wait() int {
 	return p.cmd.ProcessState.ExitCode()
 }
 
-// Tool returns the path of a program that a test needs. The test is skipped where there is none, but not in CI.
-func Tool(t testing.TB, name string) string {
+// Tool returns the path of a program that a test needs, by the first of its names that there is: distributions rename some. The test is
+// skipped where there is none, but not in CI.
+func Tool(t testing.TB, names ...string) (path string) {
 	t.Helper()
-	path, err := exec.LookPath(name)
-	if err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatalf("%v: CI must have it", err)
+	var err error
+	for _, name := range names {
+		if path, err = exec.LookPath(name); err == nil {
+			return path
 		}
-		t.Skip(err)
 	}
-	return path
+	if os.Getenv("CI") != "" {
+		t.Fatalf("%v: CI must have it", err)
+	}
+	t.Skip(err)
+	return ""
 }
