@@ -47,8 +47,10 @@ type ProtocolError string
 const (
 	errCount         ProtocolError = "ERR Protocol error: invalid multibulk length"
 	errCountTooBig   ProtocolError = "ERR Protocol error: too big mbulk count string"
+	errCountUnauth   ProtocolError = "ERR Protocol error: unauthenticated multibulk length"
 	errLength        ProtocolError = "ERR Protocol error: invalid bulk length"
 	errLengthTooBig  ProtocolError = "ERR Protocol error: too big bulk count string"
+	errLengthUnauth  ProtocolError = "ERR Protocol error: unauthenticated bulk length"
 	errInlineTooBig  ProtocolError = "ERR Protocol error: too big inline request"
 	errInlineQuoting ProtocolError = "ERR Protocol error: unbalanced quotes in request"
 )

@@ -29,7 +29,7 @@ func (e Replies) Encode(dst []byte, r Reply) []byte {
 		return appendBulk(dst, r.text)
 	case KindSimple, KindError:
 		return appendLine(dst, byte(r.head), r.text)
-	case KindInt, KindArray:
+	case KindInt, KindArray, KindAttribute:
 		return appendHead(dst, byte(r.head), r.num)
 	case kindRaw:
 		return append(dst, r.text...)

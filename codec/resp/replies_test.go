@@ -37,6 +37,7 @@ var replies = []struct {
 	{[]resp.Reply{resp.Array(2), resp.Int(1), resp.Null()}, "*2\r\n:1\r\n$-1\r\n", "*2\r\n:1\r\n_\r\n"},
 	{[]resp.Reply{resp.Map(1), resp.BulkString("k"), resp.Bool(true)}, "*2\r\n$1\r\nk\r\n:1\r\n", "%1\r\n$1\r\nk\r\n#t\r\n"},
 	{[]resp.Reply{resp.Set(1), resp.Bool(false)}, "*1\r\n:0\r\n", "~1\r\n#f\r\n"},
+	{[]resp.Reply{resp.Attribute(1), resp.Int(1), resp.Int(2), resp.Int(3)}, "|1\r\n:1\r\n:2\r\n:3\r\n", "|1\r\n:1\r\n:2\r\n:3\r\n"},
 	{[]resp.Reply{resp.Push(1), resp.Int(1)}, "*1\r\n:1\r\n", ">1\r\n:1\r\n"},
 	{one(resp.Double(0.1)), "$19\r\n0.10000000000000001\r\n", ",0.10000000000000001\r\n"},
 	{one(resp.Double(3)), "$1\r\n3\r\n", ",3\r\n"},

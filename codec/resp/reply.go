@@ -55,6 +55,10 @@ func Set(n int) Reply { return Reply{head: uint32(KindSet), num: int64(n)} }
 // Push is the header of a push message: n Replies follow it. In RESP2 it is an array.
 func Push(n int) Reply { return Reply{head: uint32(KindPush), num: int64(n)} }
 
+// Attribute is the header of an attribute of the Reply behind it: n pairs follow it, each a key and a value, and then that Reply. It is
+// for RESP3 only: RESP2 has no attributes.
+func Attribute(n int) Reply { return Reply{head: uint32(KindAttribute), num: int64(n)} }
+
 // Double is a floating point number with 17 significant digits, as redis-server 7.0 writes it. In RESP2 it is a bulk string.
 func Double(f float64) Reply {
 	return Reply{head: uint32(KindDouble), num: int64(math.Float64bits(f))}

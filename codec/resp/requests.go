@@ -11,7 +11,9 @@ import (
 // Redis' limits, which are the zero values of those of Requests.
 const (
 	defaultMaxArgs   = 1 << 20   // 1024*1024
+	maxArgsUnauth    = 10        // before AUTH
 	defaultMaxBulk   = 512 << 20 // proto-max-bulk-len
+	maxBulkUnauth    = 16 << 10  // before AUTH
 	defaultMaxInline = 64 << 10  // PROTO_INLINE_MAX_SIZE
 )
 
@@ -54,6 +56,9 @@ type Requests struct {
 	// before it drains. All bytes after it are skipped. The zero value returns a ProtocolError from Decode, which closes the
 	// connection without an answer.
 	DeliverErrors bool
+	// Unauthenticated refuses commands of more than 10 arguments, or with one of more than 16 KiB, with the errors that Redis has for
+	// clients who have not given the password yet: they must not take much memory.
+	Unauthenticated bool
 
 	state state
 	parts *parts // of a command in parts; nil for others
@@ -85,6 +90,9 @@ func (r *Requests) decode(b []byte, m *Command) (int, error) {
 		return r.oddCount(b, m)
 	}
 	if count > int64(r.maxArgs()) {
+		if r.Unauthenticated && count <= math.MaxInt32 {
+			return r.fail(b, m, errCountUnauth)
+		}
 		return r.fail(b, m, errCount)
 	}
 	if count == 0 {
@@ -216,6 +224,9 @@ func (r *Requests) oddLength(b []byte, m *Command) (int, error) {
 	case err != nil:
 		return r.fail(b, m, errLengthTooBig)
 	case b[r.pos] == '$':
+		if size, next := parseLength(b, r.pos); next > 0 && r.Unauthenticated && size <= int64(r.sizeLimit()) {
+			return r.fail(b, m, errLengthUnauth)
+		}
 		return r.fail(b, m, errLength)
 	}
 	got := b[r.pos]
@@ -266,13 +277,23 @@ func (r *Requests) fail(b []byte, m *Command, err ProtocolError) (int, error) {
 }
 
 func (r *Requests) maxArgs() int {
-	if r.MaxArgs <= 0 {
+	switch {
+	case r.Unauthenticated:
+		return maxArgsUnauth
+	case r.MaxArgs <= 0:
 		return defaultMaxArgs
 	}
 	return min(r.MaxArgs, math.MaxInt32)
 }
 
 func (r *Requests) maxBulk() int {
+	if r.Unauthenticated {
+		return min(maxBulkUnauth, r.sizeLimit())
+	}
+	return r.sizeLimit()
+}
+
+func (r *Requests) sizeLimit() int {
 	if r.MaxBulk <= 0 {
 		return defaultMaxBulk
 	}

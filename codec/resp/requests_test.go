@@ -142,6 +142,23 @@ func TestRequestsLimits(t *testing.T) {
 		{"*2345678901234567890", "codec: more bytes are needed"},
 		{"*23456789012345678901", "resp: ERR Protocol error: too big mbulk count string"},
 	}
+	unauthenticated := []struct{ in, want string }{
+		{"*2\r\n$3\r\nabc\r\n$0\r\n\r\n", ""},
+		{"*10\r\n", "codec: more bytes are needed"},
+		{"*11\r\n", "resp: ERR Protocol error: unauthenticated multibulk length"},
+		{"*2147483647\r\n", "resp: ERR Protocol error: unauthenticated multibulk length"},
+		{"*2147483648\r\n", "resp: ERR Protocol error: invalid multibulk length"},
+		{"*1\r\n$16384\r\n", "codec: more bytes are needed"},
+		{"*1\r\n$16385\r\n", "resp: ERR Protocol error: unauthenticated bulk length"},
+		{"*1\r\n$536870912\r\n", "resp: ERR Protocol error: unauthenticated bulk length"},
+		{"*1\r\n$536870913\r\n", "resp: ERR Protocol error: invalid bulk length"},
+	}
+	testLimits(t, dec, tests)
+	testLimits(t, resp.Requests{Unauthenticated: true}, unauthenticated)
+}
+
+func testLimits(t *testing.T, dec resp.Requests, tests []struct{ in, want string }) {
+	t.Helper()
 	for _, tt := range tests {
 		dec := dec
 		var m resp.Command

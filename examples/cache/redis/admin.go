@@ -22,39 +22,6 @@ func lolwut(_ *conn, _ [][]byte, out *outbound) reactor.Status {
 	return reactor.Continue
 }
 
-// debug sleeps, which clients' tests do to see their timeouts. Only the connection waits, not its loop.
-func debug(c *conn, args [][]byte, out *outbound) reactor.Status {
-	if !is(args[1], "sleep") || len(args) != 3 {
-		return refusef(out, "ERR unknown subcommand or wrong number of arguments for '%s'. Try DEBUG HELP.", cut(args[1]))
-	}
-	seconds, err := strconv.ParseFloat(string(args[2]), 64)
-	switch {
-	case err != nil:
-		seconds = 0 // as C's strtod has it
-	case c.executing:
-		return refuse(out, "ERR Command not allowed inside a transaction")
-	}
-	silent := c.mode == muted
-	done := func(out *outbound) reactor.Status {
-		c.show(func(s *shown) { s.busy = false })
-		if !silent {
-			out.Send(resp.Simple("OK"))
-		}
-		return c.resume()
-	}
-	c.show(func(s *shown) { s.busy = true })
-	wake := func() {
-		if c.peer.Sender.Do(done) == reactor.ErrFull { // messages that nobody reads: later
-			c.timer.Reset(time.Millisecond)
-		}
-	}
-	c.timer = time.AfterFunc(time.Hour, wake) // the field is set before the function can run
-	c.timer.Reset(min(max(time.Duration(seconds*float64(time.Second)), 0), maxSleep))
-	return reactor.Pause
-}
-
-const maxSleep = time.Hour
-
 // shutdown asks for the end of the process, as a signal does. There is nothing to save.
 func shutdown(c *conn, args [][]byte, out *outbound) reactor.Status {
 	abort, save, noSave := false, false, false

@@ -23,8 +23,9 @@ func address(a net.Addr) string {
 	return a.String()
 }
 
-// line appends the connection's line of CLIENT LIST. The caller holds the loop's lock.
-func (c *conn) line(b *strings.Builder, now int64) {
+// line appends the connection's line of CLIENT LIST. query are the arguments that it waits for an answer to, if it is the one that asks.
+// The caller holds the loop's lock.
+func (c *conn) line(b *strings.Builder, now int64, query [][]byte) {
 	s := &c.shown
 	remote := c.peer.Remote
 	if c.unix() {
@@ -40,11 +41,12 @@ func (c *conn) line(b *strings.Builder, now int64) {
 	if s.last != nil {
 		last = s.last.name
 	}
+	waiting := c.sub.queued.Load()
 	fmt.Fprintf(b, "id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
-		"qbuf=0 qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=0 tot-mem=0 events=r cmd=%s user=%s redir=%d resp=%d "+
+		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d "+
 		"lib-name=%s lib-ver=%s\n",
 		c.id, address(remote), address(c.peer.Local), s.name, max(now-s.since, 0), max(now-s.used, 0), c.flagText(), s.db,
-		s.channels, s.patterns, multi, last, defaultUser, s.redirect, version, s.library, s.libVer)
+		s.channels, s.patterns, multi, encodedSize(query), size(query), waiting, waiting+int64(size(query)), last, defaultUser, s.redirect, version, s.library, s.libVer)
 }
 
 func (c *conn) unix() bool { return c.peer.Local != nil && c.peer.Local.Network() == "unix" }
@@ -99,9 +101,23 @@ func (c *conn) clients(f func(*conn)) {
 	}
 }
 
-func clientInfo(c *conn, _ [][]byte, out *outbound) reactor.Status {
+// encodedSize returns the size of a command on the wire, in bytes.
+func encodedSize(args [][]byte) (sum int) {
+	if len(args) == 0 {
+		return 0
+	}
+	var enc resp.Replies
+	var buf []byte
+	sum = len(enc.Encode(buf, resp.Array(len(args))))
+	for _, arg := range args {
+		sum += len(enc.Encode(buf, resp.Bulk(arg)))
+	}
+	return sum
+}
+
+func clientInfo(c *conn, args [][]byte, out *outbound) reactor.Status {
 	var b strings.Builder
-	c.show(func(*shown) { c.line(&b, c.cache.seconds.Load()) })
+	c.show(func(*shown) { c.line(&b, c.cache.seconds.Load(), args) })
 	out.Send(resp.Verbatim("txt", b.String()))
 	return reactor.Continue
 }
@@ -131,8 +147,11 @@ func clientList(c *conn, args [][]byte, out *outbound) reactor.Status {
 	var b strings.Builder
 	now := c.cache.seconds.Load()
 	c.clients(func(other *conn) {
-		if wanted(other) {
-			other.line(&b, now)
+		switch {
+		case other == c && wanted(c):
+			c.line(&b, now, args)
+		case wanted(other):
+			other.line(&b, now, nil)
 		}
 	})
 	out.Send(resp.Verbatim("txt", b.String()))

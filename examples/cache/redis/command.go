@@ -50,9 +50,9 @@ func commandDocs(c *conn, args [][]byte, out *outbound) reactor.Status {
 	return reactor.Continue
 }
 
-// commandList answers the names, of subcommands as well where it is given a filter, as Redis does.
+// commandList answers the names, of subcommands as well.
 func commandList(c *conn, args [][]byte, out *outbound) reactor.Status {
-	list := c.cache.commands.list
+	list := c.cache.commands.all
 	switch {
 	case len(args) == 2:
 	case len(args) == 5 && is(args[2], "filterby"):

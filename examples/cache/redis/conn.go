@@ -269,13 +269,14 @@ func (c *conn) reject(cmd *command, text string, out *outbound) reactor.Status {
 	return refuse(out, strings.Trim(text, "\r\n"))
 }
 
-// outOfMemory says that writes are refused before they are tried: the bound was set below what is used.
+// outOfMemory says that writes are refused before they are tried: the bound was set below what any entry takes, or below what is used
+// and nothing may be evicted.
 func (s *Server) outOfMemory() bool {
-	if s.store.Policy() != store.NoEviction {
+	most := s.store.MaxMemory()
+	if most == 0 {
 		return false
 	}
-	most := s.store.MaxMemory()
-	return most > 0 && s.store.Used() > most
+	return most < store.MinEntry || s.store.Policy() == store.NoEviction && s.store.Used() > most
 }
 
 // resume returns the status with which a function that was given to Sender.Do ends: a large reply may be under way.

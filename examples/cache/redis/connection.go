@@ -50,21 +50,15 @@ const (
 	errNameBytes = "ERR Client names cannot contain spaces, newlines or special characters."
 )
 
-// What a connection may send before it has given the password, as in Redis: a client that has none must not take much memory.
-const (
-	maxArgsBeforeAuth = 10
-	maxBulkBeforeAuth = 16 << 10
-)
-
 // lock makes the connection ask for the password.
 func (c *conn) lock() {
 	c.special |= needsAuth
-	c.MaxArgs, c.MaxBulk = maxArgsBeforeAuth, maxBulkBeforeAuth
+	c.Unauthenticated = true
 }
 
 func (c *conn) unlock() {
 	c.special &^= needsAuth
-	c.MaxArgs, c.MaxBulk = 0, c.cache.cfg.MaxValue
+	c.Unauthenticated = false
 }
 
 func auth(c *conn, args [][]byte, out *outbound) reactor.Status {
@@ -161,6 +155,9 @@ func (c *conn) describe(out *outbound) {
 func quit(c *conn, _ [][]byte, out *outbound) reactor.Status {
 	c.unsubscribeAll()
 	return c.afterMessages(out, func(out *outbound) reactor.Status {
+		c.sub.mu.Lock()
+		c.sub.closed = true // whoever has named it to be told of keys must not wait for its end to hear that it is none
+		c.sub.mu.Unlock()
 		out.Send(resp.Simple("OK"))
 		return reactor.Drain
 	})

@@ -19,11 +19,12 @@ type hub struct {
 	list     []*channel // of globs; append-only like channel.subs, and replaced when half of it is empty
 	empty    int        // of the list
 
+	limits  atomic.Pointer[outputLimits]
 	drops   chan drop // to be logged; a reactor must not wait for a log
 	dropped atomic.Uint64
 
 	fullMu sync.Mutex
-	full   map[*subscriber]int64 // those with more than softQueuedBytes waiting, and since which tick of report
+	full   map[*subscriber]int64 // those for whom more than the soft limit waits, and for how many ticks of report
 }
 
 // A channel, or a pattern, is guarded by the hub's lock. Publishers read subs[:len] beyond the lock: it is appended to and replaced, and
@@ -51,12 +52,14 @@ type drop struct {
 }
 
 func newHub() *hub {
-	return &hub{
+	h := &hub{
 		channels: make(map[string]*channel),
 		globs:    make(map[string]*channel),
 		drops:    make(chan drop, 64),
 		full:     make(map[*subscriber]int64),
 	}
+	h.limits.Store(&defaultLimits)
+	return h
 }
 
 // subscribe lets sub have what is published to a channel from now on.
@@ -192,10 +195,11 @@ func (h *hub) queue(to *subscriber, m resp.Reply) bool {
 	if to.slow || to.closed {
 		return false
 	}
+	limit := &h.limits.Load()[pubsubClass]
 	size := int64(resp.Replies{}.Size(m))
 	waiting := to.queued.Add(size)
-	if waiting > maxQueuedBytes && waiting > size {
-		h.drop(to, "more than 32 MiB wait for it")
+	if limit.hard > 0 && waiting > limit.hard && waiting > size {
+		h.drop(to, "more than the hard limit of client-output-buffer-limit pubsub waits for it")
 		return false
 	}
 	if err := to.sender.Send(m); err != nil {
@@ -206,7 +210,7 @@ func (h *hub) queue(to *subscriber, m resp.Reply) bool {
 		}
 		return false
 	}
-	if waiting > softQueuedBytes && !to.full {
+	if limit.soft > 0 && waiting > limit.soft && !to.full {
 		to.full = true
 		h.fullMu.Lock()
 		h.full[to] = 0
@@ -242,12 +246,14 @@ func (h *hub) report(ctx context.Context, log *slog.Logger) {
 	}
 }
 
-// dropFull is called each second. It drops those for whom more than softQueuedBytes have waited for softTime without a break.
+// dropFull is called each second. It drops those for whom more than the soft limit has waited for its time without a break.
 func (h *hub) dropFull() {
+	limit := h.limits.Load()[pubsubClass]
+	within := func(sub *subscriber) bool { return limit.soft == 0 || sub.queued.Load() <= limit.soft }
 	var late []*subscriber
 	h.fullMu.Lock()
 	for sub, seconds := range h.full {
-		if h.full[sub] = seconds + 1; seconds >= softSeconds || sub.queued.Load() <= softQueuedBytes {
+		if h.full[sub] = seconds + 1; seconds >= limit.seconds || within(sub) {
 			late = append(late, sub)
 			delete(h.full, sub)
 		}
@@ -256,8 +262,8 @@ func (h *hub) dropFull() {
 	for _, sub := range late {
 		sub.mu.Lock()
 		sub.full = false
-		if sub.queued.Load() > softQueuedBytes && !sub.slow && !sub.closed {
-			h.drop(sub, "more than 8 MiB have waited for it for 60 s")
+		if !within(sub) && !sub.slow && !sub.closed {
+			h.drop(sub, "more than the soft limit of client-output-buffer-limit pubsub has waited for it for too long")
 		}
 		sub.mu.Unlock()
 	}

@@ -12,7 +12,7 @@ func TestSoftLimit(t *testing.T) {
 	var sub subscriber
 	h.full[&sub] = 0
 	sub.full = true
-	sub.queued.Store(softQueuedBytes)
+	sub.queued.Store(defaultLimits[pubsubClass].soft)
 	h.dropFull()
 	require.Empty(t, h.full)
 	require.False(t, sub.full)
@@ -20,8 +20,8 @@ func TestSoftLimit(t *testing.T) {
 	sub.closed = true // so that nobody is asked to close it
 	sub.full = true
 	h.full[&sub] = 0
-	sub.queued.Store(softQueuedBytes + 1)
-	for range softSeconds {
+	sub.queued.Store(defaultLimits[pubsubClass].soft + 1)
+	for range defaultLimits[pubsubClass].seconds {
 		h.dropFull()
 		require.Len(t, h.full, 1)
 	}

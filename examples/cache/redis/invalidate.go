@@ -9,9 +9,9 @@ import (
 // invalidChannel is where connections of RESP2 are told of keys.
 const invalidChannel = "__redis__:invalidate"
 
-// An invalidation tells that a key has changed, or all keys have if it is nil. It is encoded once for each form.
+// An invalidation tells that keys have changed, or all keys have if there are none. It is encoded once for each form.
 type invalidation struct {
-	key          []byte
+	keys         [][]byte
 	broken       int64 // not 0: it tells that this connection, which was to be told, has ended
 	resp2, resp3 []byte
 }
@@ -32,10 +32,14 @@ func (m *invalidation) encoded(version int, null resp.Reply) resp.Reply {
 	if version != 3 {
 		head = []resp.Reply{resp.Push(3), resp.BulkString("message"), resp.BulkString(invalidChannel)}
 	}
-	if m.key == nil {
+	if m.keys == nil {
 		return resp.Raw(encodeAll(version, append(head, null)...))
 	}
-	*dst = encodeAll(version, append(head, resp.Array(1), resp.Bulk(m.key))...)
+	head = append(head, resp.Array(len(m.keys)))
+	for _, key := range m.keys {
+		head = append(head, resp.Bulk(key))
+	}
+	*dst = encodeAll(version, head...)
 	return resp.Raw(*dst)
 }
 
@@ -43,19 +47,21 @@ func (m *invalidation) encoded(version int, null resp.Reply) resp.Reply {
 // The database does not matter, as in Redis.
 func (s *Server) invalidate(by *conn, _ int, keys *keyList, out *outbound) {
 	for i := range keys.Len() {
-		s.invalidateKey(keys.At(i), by, out)
+		s.tellReaders(keys.At(i), by, out)
 	}
+	s.broadcast(keys, by, out)
 }
 
 // invalidateRemoved tells of a key that has expired or was evicted.
-func (s *Server) invalidateRemoved(key []byte) { s.invalidateKey(key, nil, nil) }
+func (s *Server) invalidateRemoved(key []byte) {
+	var keys keyList
+	keys.add(key)
+	s.invalidate(nil, 0, &keys, nil)
+}
 
-// invalidateKey tells that a key has changed. by and out are the connection that did it, on its loop, or nil.
-func (s *Server) invalidateKey(key []byte, by *conn, out *outbound) {
-	if key == nil {
-		key = []byte{} // an empty one: nil means all
-	}
-	m := invalidation{key: key}
+// tellReaders tells those who have read a key that it has changed. by and out are the connection that did it, on its loop, or nil.
+func (s *Server) tellReaders(key []byte, by *conn, out *outbound) {
+	m := invalidation{keys: [][]byte{key}}
 	for _, t := range s.readers(key) {
 		if !t.skips(by) {
 			s.tell(t, &m, by, out)
@@ -63,15 +69,25 @@ func (s *Server) invalidateKey(key []byte, by *conn, out *outbound) {
 	}
 }
 
-// readers returns those who are to be told of a key: those who have read it, unless they are now told of prefixes instead, and those
-// who are told of its prefix.
+// readers returns those who have read a key, unless they are now told of prefixes instead.
 func (s *Server) readers(key []byte) []*tracker {
-	list := slices.DeleteFunc(s.tracked.forget(key), func(t *tracker) bool {
+	return slices.DeleteFunc(s.tracked.forget(key), func(t *tracker) bool {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		return t.bcast
 	})
-	return append(list, s.tracked.broadcast(key)...)
+}
+
+// broadcast tells those who want to know of keys by their beginning: of all with one prefix in one message, as Redis does.
+func (s *Server) broadcast(keys *keyList, by *conn, out *outbound) {
+	for _, a := range s.tracked.audiences(keys) {
+		m := invalidation{keys: a.keys}
+		for _, t := range a.trackers {
+			if !t.skips(by) {
+				s.tell(t, &m, by, out)
+			}
+		}
+	}
 }
 
 // skips says that a connection does not want to hear of what it did itself.
@@ -117,6 +133,19 @@ func (s *Server) tell(t *tracker, m *invalidation, by *conn, out *outbound) {
 	t.broken = true
 	t.mu.Unlock()
 	s.tellSelf(t, sub, &invalidation{broken: redirect}, by, out)
+}
+
+// tellLost tells those who have named a connection to be told instead of them that it has ended, and messages with it.
+func (s *Server) tellLost(to *subscriber) {
+	for _, t := range s.tracked.all() {
+		t.mu.Lock()
+		hit, sub := t.on && t.to == to, t.sub
+		t.broken = t.broken || hit
+		t.mu.Unlock()
+		if hit && sub != nil {
+			s.tellSelf(t, sub, &invalidation{broken: int64(to.id)}, nil, nil)
+		}
+	}
 }
 
 // tellSelf sends a message to the connection that tracks: behind the reply to the command that has changed the key, if it was its own.

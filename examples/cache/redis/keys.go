@@ -208,12 +208,12 @@ func objectEncoding(c *conn, args [][]byte, out *outbound) reactor.Status {
 	it, found := c.find(args[2], store.GetOptions{Quiet: true})
 	defer it.Release()
 	text := "raw"
-	switch _, number := store.ParseInt(it.Bytes()); {
+	switch {
 	case !found:
 		out.Send(resp.Null())
 		return reactor.Continue
 	case it.Marks&markRaw != 0:
-	case number && it.Blob() == nil && it.Marks&markText == 0:
+	case isInt(&it):
 		text = "int"
 	case it.Len() <= maxEmbedded:
 		text = "embstr"
@@ -248,11 +248,29 @@ func objectFreq(c *conn, args [][]byte, out *outbound) reactor.Status {
 	return reactor.Continue
 }
 
+// sharedInts is below which integers are shared by all keys that hold them in Redis, which then counts sharedRefs references.
+const (
+	sharedInts = 10_000
+	sharedRefs = math.MaxInt32
+)
+
+// objectRefCount answers as Redis does, whose clients conclude from it that an integer takes no memory. Here nothing is shared.
 func objectRefCount(c *conn, args [][]byte, out *outbound) reactor.Status {
-	if _, found := c.db.Info(args[2]); found {
-		out.Send(resp.Int(1))
-	} else {
+	it, found := c.find(args[2], store.GetOptions{Quiet: true})
+	defer it.Release()
+	switch n, _ := store.ParseInt(it.Bytes()); {
+	case !found:
 		out.Send(resp.Null())
+	case isInt(&it) && n >= 0 && n < sharedInts && c.cache.settings.sharesInts(c.cache.store.MaxMemory()):
+		out.Send(resp.Int(sharedRefs))
+	default:
+		out.Send(resp.Int(1))
 	}
 	return reactor.Continue
+}
+
+// isInt says that Redis would keep the value as an integer.
+func isInt(it *store.Item) bool {
+	_, number := store.ParseInt(it.Bytes())
+	return number && it.Blob() == nil && it.Marks&(markRaw|markText) == 0
 }

@@ -161,7 +161,7 @@ func TestSlowSubscriber(t *testing.T) {
 	}
 	require.Equal(t, ":1\r\n", reply)
 	require.Eventually(t, func() bool { return strings.Contains(log.String(), `msg="subscriber dropped"`) }, patience, time.Millisecond)
-	require.Contains(t, log.String(), `reason="more than 32 MiB wait for it"`)
+	require.Contains(t, log.String(), `reason="more than the hard limit`)
 }
 
 // A lockedBuffer may be written to by any goroutine.

@@ -119,7 +119,7 @@ func TestSlowSubscriber(t *testing.T) {
 		size   int // of a message
 		reason string
 	}{
-		{1 << 20, "more than 32 MiB wait for it"},
+		{1 << 20, "more than the hard limit of client-output-buffer-limit pubsub waits for it"},
 		{0, "its queue is full"},
 	} {
 		var log bytes.Buffer

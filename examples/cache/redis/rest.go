@@ -255,6 +255,20 @@ func (k *keyList) At(i int) []byte {
 	return k.bytes[start:k.ends[i]]
 }
 
+// distinct returns the keys, each once. They are valid until Reset.
+func (k *keyList) distinct() [][]byte {
+	list := make([][]byte, 0, k.Len())
+	seen := make(map[string]struct{}, k.Len())
+	for i := range k.Len() {
+		key := k.At(i)
+		if _, again := seen[string(key)]; !again {
+			seen[string(key)] = struct{}{}
+			list = append(list, key)
+		}
+	}
+	return list
+}
+
 func (k *keyList) add(key []byte) {
 	k.bytes = append(k.bytes, key...)
 	k.ends = append(k.ends, len(k.bytes))

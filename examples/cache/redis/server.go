@@ -112,6 +112,7 @@ func New(cfg Config) *Server {
 		removed: make(chan removedKey, removedKeys)}
 	s.store = store.New(store.Config{MaxMemory: cfg.MaxMemory, Policy: cfg.Policy, Databases: cfg.Spaces, Removed: s.noteRemoved})
 	s.settings.init(&cfg)
+	s.tracked.limit.Store(maxTrackedKeys)
 	s.seconds.Store(s.started.Unix())
 	for range cfg.Loops {
 		s.loops = append(s.loops, newLoop(s))
@@ -141,7 +142,7 @@ func (s *Server) Connect(p reactor.Peer[resp.Reply]) *conn {
 	now := s.seconds.Load()
 	c := &conn{cache: s, loop: s.loops[p.Loop], id: p.ID, peer: p, pubsub: newPubsub(p)}
 	c.shown = shown{since: now, used: now}
-	c.Parts = partsFrom
+	c.Parts, c.MaxBulk = partsFrom, s.cfg.MaxValue
 	c.DeliverErrors = true // so that a protocol error gets Redis' answer
 	c.choose(0)
 	return c

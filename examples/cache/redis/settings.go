@@ -64,94 +64,10 @@ var policies = [...]struct {
 // countsUses says whether the policy is one of those that count how often a key is used.
 func (s *settings) countsUses() bool { return strings.HasSuffix(*s.policy.Load(), "-lfu") }
 
-// A parameter is one of those of CONFIG.
-type parameter struct {
-	name string
-	get  func(s *Server) string
-	// check returns what is wrong with a value, or nothing, and set takes one that was checked. Both are nil for what cannot be changed.
-	check func(value string) string
-	set   func(s *Server, value string)
-}
-
-const (
-	notMemory = "argument must be a memory value"
-	notNumber = "argument couldn't be parsed into an integer"
-)
-
-// parameters are what redis-cli, redis-benchmark, clients and dashboards ask for, by name.
-var parameters = [...]parameter{
-	fixed("appendfsync", "everysec"), fixed("appendonly", "no"), fixed("bind", "* -::*"), fixed("client-output-buffer-limit",
-		"normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60"),
-	fixed("cluster-enabled", "no"),
-	{name: "databases", get: func(s *Server) string { return strconv.Itoa(s.cfg.Databases) }},
-	fixed("dir", "/"), fixed("hz", "10"), fixed("io-threads", "1"), fixed("latency-monitor-threshold", "0"), fixed("lazyfree-lazy-user-del", "no"),
-	fixed("lazyfree-lazy-user-flush", "no"), fixed("loglevel", "notice"),
-	{name: "maxclients", get: func(s *Server) string { return strconv.FormatInt(s.maxClients(), 10) },
-		check: checkNumber(1, math.MaxUint32),
-		set: func(s *Server, value string) {
-			n, _ := strconv.ParseInt(value, 10, 64)
-			s.settings.maxClients.Store(n)
-		}},
-	{name: "maxmemory", get: func(s *Server) string { return strconv.Itoa(s.store.MaxMemory()) },
-		check: func(value string) string {
-			if _, ok := parseMemory(value); !ok {
-				return notMemory
-			}
-			return ""
-		},
-		set: func(s *Server, value string) {
-			n, _ := parseMemory(value)
-			s.store.SetMaxMemory(n)
-		}},
-	fixed("maxmemory-clients", "0"),
-	{name: "maxmemory-policy", get: func(s *Server) string { return *s.settings.policy.Load() },
-		check: func(value string) string {
-			if findPolicy(value) < 0 {
-				return "argument(s) must be one of the following: volatile-lru, volatile-lfu, volatile-random, volatile-ttl, allkeys-lru, allkeys-lfu, allkeys-random, noeviction"
-			}
-			return ""
-		},
-		set: func(s *Server, value string) {
-			p := &policies[findPolicy(value)]
-			s.settings.policy.Store(&p.name)
-			s.store.SetPolicy(p.policy)
-		}},
-	fixed("maxmemory-samples", "5"), fixed("notify-keyspace-events", ""),
-	{name: "port", get: func(s *Server) string { return s.port() }},
-	{name: "proto-max-bulk-len", get: func(s *Server) string { return strconv.Itoa(s.cfg.MaxValue) }},
-	{name: "requirepass", get: func(s *Server) string {
-		if p := s.settings.password.Load(); p != nil {
-			return *p
-		}
-		return ""
-	}, check: func(value string) string {
-		if len(value) > maxBulkBeforeAuth {
-			return "argument is too long"
-		}
-		return ""
-	}, set: func(s *Server, value string) {
-		s.settings.setPassword(value)
-	}},
-	fixed("save", ""), fixed("slowlog-log-slower-than", "10000"), fixed("slowlog-max-len", "128"), fixed("tcp-keepalive", "300"),
-	{name: "timeout", get: func(s *Server) string { return strconv.FormatInt(s.settings.timeout.Load(), 10) },
-		check: checkNumber(0, math.MaxInt32),
-		set: func(s *Server, value string) {
-			n, _ := strconv.ParseInt(value, 10, 64)
-			s.settings.timeout.Store(n)
-		}},
-	fixed("unixsocket", ""),
-}
-
-// fixed is a parameter that is as it is: CONFIG SET takes no other value.
-func fixed(name, value string) parameter {
-	return parameter{name: name, get: func(*Server) string { return value },
-		check: func(v string) string {
-			if v != value {
-				return "this cache has no other value of it"
-			}
-			return ""
-		},
-		set: func(*Server, string) {}}
+// sharesInts says whether Redis lets keys share small integers: not where it needs the time of each key's last use to evict.
+func (s *settings) sharesInts(maxMemory int) bool {
+	policy := *s.policy.Load()
+	return maxMemory == 0 || !strings.HasSuffix(policy, "-lru") && !strings.HasSuffix(policy, "-lfu")
 }
 
 func checkNumber(least, most int64) func(value string) string {
@@ -238,7 +154,7 @@ func configSet(c *conn, args [][]byte, out *outbound) reactor.Status {
 	}
 	var changes []change
 	for i := 2; i < len(args); i += 2 {
-		at := slices.IndexFunc(parameters[:], func(p parameter) bool { return strings.EqualFold(p.name, string(args[i])) })
+		at := slices.IndexFunc(parameters, func(p parameter) bool { return strings.EqualFold(p.name, string(args[i])) })
 		if at < 0 {
 			return refusef(out, "ERR Unknown option or number of arguments for CONFIG SET - '%s'", untilZero(args[i]))
 		}
@@ -252,7 +168,7 @@ func configSet(c *conn, args [][]byte, out *outbound) reactor.Status {
 		changes = append(changes, change{p, string(args[i+1])})
 	}
 	for _, ch := range changes {
-		if why := ch.p.check(ch.value); why != "" {
+		if why := ch.p.check(c.cache, ch.value); why != "" {
 			return fail(ch.p.name, why)
 		}
 	}

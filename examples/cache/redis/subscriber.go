@@ -8,14 +8,6 @@ import (
 	"github.com/protoring/protoring/reactor"
 )
 
-// Limits of what waits for one subscriber, which are Redis' client-output-buffer-limit pubsub. Beyond them it is dropped: at once, and
-// when it is beyond the soft one for a minute.
-const (
-	maxQueuedBytes  = 32 << 20
-	softQueuedBytes = 8 << 20
-	softSeconds     = 60
-)
-
 // A subscriber is a connection, as publishers and those who change keys see it.
 type subscriber struct {
 	id     uint64

@@ -185,7 +185,11 @@ func (c *conn) resetTracking() {
 func (c *conn) untrack() {
 	c.sub.mu.Lock()
 	c.sub.closed = true
+	lost := c.sub.target && c.sub.queued.Load() > 0
 	c.sub.mu.Unlock()
+	if lost {
+		c.cache.tellLost(c.sub)
+	}
 	t := c.tracker
 	if t == nil {
 		return

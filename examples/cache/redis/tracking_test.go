@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/protoring/protoring/codec/resp"
 	"github.com/protoring/protoring/examples/cache/redis"
+	"github.com/protoring/protoring/examples/cache/store"
 	"github.com/protoring/protoring/server"
 )
 
@@ -99,6 +101,31 @@ func TestTracking(t *testing.T) {
 			other.do(t, "SET", "user:1", "y")
 			c.silent(t)
 		},
+		"broadcast of several keys": func(t *testing.T, addr string, c, other *peer) {
+			c.do(t, "CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "user:")
+			other.do(t, "MSET", "user:1", "x", "else", "x", "user:2", "x", "user:1", "y")
+			require.Equal(t, wireOf(3, resp.Push(2), bulk("invalidate"), resp.Array(2), bulk("user:1"), bulk("user:2")), c.receive(t))
+			for _, args := range [][]string{{"MULTI"}, {"SET", "user:1", "1"}, {"SET", "user:3", "1"}, {"INCR", "user:1"}, {"EXEC"}} {
+				other.do(t, args...)
+			}
+			require.Equal(t, wireOf(3, resp.Push(2), bulk("invalidate"), resp.Array(2), bulk("user:1"), bulk("user:3")), c.receive(t))
+			c.silent(t)
+		},
+		"a bound on keys": func(t *testing.T, addr string, c, other *peer) {
+			other.do(t, "CONFIG", "SET", "tracking-table-max-keys", "1")
+			defer other.do(t, "CONFIG", "SET", "tracking-table-max-keys", "1000000")
+			c.do(t, "CLIENT", "TRACKING", "ON")
+			c.do(t, "GET", "a")
+			c.send(t, "GET", "b")
+			var got []string
+			for range 2 { // the reply, and that a or b is forgotten, which Redis tells later
+				got = append(got, c.receive(t))
+			}
+			require.Contains(t, got, "_\r\n")
+			require.True(t, slices.Contains(got, invalid("a")) || slices.Contains(got, invalid("b")), got)
+			c.silent(t)
+			require.Contains(t, other.do(t, "INFO", "stats"), "\r\ntracking_total_keys:1\r\ntracking_total_items:1\r\n")
+		},
 		"optin": func(t *testing.T, addr string, c, other *peer) {
 			c.do(t, "CLIENT", "TRACKING", "ON", "OPTIN")
 			c.do(t, "GET", "a")
@@ -143,8 +170,6 @@ func TestTracking(t *testing.T) {
 			var v resp.Value
 			_, err := target.read(&v, patience)
 			require.Equal(t, errEnd, err)
-			require.Eventually(t, func() bool { return other.do(t, "PUBSUB", "CHANNELS") == "*0\r\n" }, patience, time.Millisecond,
-				"its loop has seen the end, which the client sees first")
 			c.do(t, "GET", "a")
 			other.do(t, "SET", "a", "2")
 			require.Equal(t, ">2\r\n$21\r\ntracking-redir-broken\r\n"+id, c.receive(t))
@@ -189,6 +214,25 @@ func TestTracking(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Whoever is told by way of another connection hears when that one ends with messages that it has not got yet.
+func TestTrackingTargetEnds(t *testing.T) {
+	addr := start(t, redis.Config{}, server.Config{Loops: 2})
+	target, c, other := connect(t, addr, 2), connect(t, addr, 3), connect(t, addr, 2)
+	id := target.do(t, "CLIENT", "ID")
+	number := id[1 : len(id)-2]
+	target.do(t, "SUBSCRIBE", "__redis__:invalidate")
+	c.do(t, "CLIENT", "TRACKING", "ON", "REDIRECT", number)
+	key := strings.Repeat("k", store.MaxKey)
+	require.Eventually(t, func() bool {
+		c.do(t, "GET", key)
+		other.do(t, "SET", key, "x")
+		return !strings.Contains(other.do(t, "CLIENT", "LIST", "ID", number), " omem=0 ")
+	}, patience, time.Microsecond, "nobody reads them")
+	require.Equal(t, ":1\r\n", other.do(t, "CLIENT", "KILL", "ID", number))
+	require.Equal(t, ">2\r\n$21\r\ntracking-redir-broken\r\n"+id, c.receive(t))
+	require.Contains(t, c.do(t, "CLIENT", "TRACKINGINFO"), "broken_redirect")
 }
 
 // Clients that keep what they read, as long as they are not told, never keep a value that was overwritten before the last one was told.

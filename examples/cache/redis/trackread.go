@@ -12,14 +12,15 @@ func (c *conn) trackedCommand(cmd *command) {
 	}
 	t := c.tracker
 	t.caching = false
-	changes := t.changes
-	t.changes = nil
+	changes, told := t.changes, t.told
+	t.changes, t.told = nil, keyList{}
 	for _, ch := range changes {
-		m := invalidation{key: ch.key}
+		m := invalidation{keys: [][]byte{ch.key}}
 		for _, to := range ch.to {
 			c.cache.tell(to, &m, nil, nil)
 		}
 	}
+	c.cache.broadcast(&told, nil, nil)
 }
 
 // A change is one amid a transaction, which is told behind it.
@@ -30,11 +31,12 @@ type change struct {
 
 // settle sees to the changes so far, of a transaction that goes on to read: who has read before them is told, and who reads now is not.
 func (c *conn) settle() {
-	l := c.loop
+	l, t := c.loop, c.tracker
 	for i := range l.changed.Len() {
 		key := append([]byte{}, l.changed.At(i)...)
 		to := slices.DeleteFunc(c.cache.readers(key), func(t *tracker) bool { return t.skips(c) })
-		c.tracker.changes = append(c.tracker.changes, change{key, to})
+		t.changes = append(t.changes, change{key, to})
+		t.told.add(key)
 	}
 	l.changed.Reset()
 }
@@ -53,11 +55,16 @@ func (c *conn) trackRead(cmd *command, args [][]byte) {
 	for i := cmd.keys.first; i <= last && i < len(args); i += cmd.keys.step {
 		c.cache.tracked.remember(args[i], t)
 	}
-	for c.cache.tracked.tooMany() {
-		key, trackers := c.cache.tracked.evict()
-		m := invalidation{key: key}
+	c.cache.boundTracked()
+}
+
+// boundTracked forgets keys beyond the bound on them. Those who have read one are told, as if it had changed.
+func (s *Server) boundTracked() {
+	for s.tracked.tooMany() {
+		key, trackers := s.tracked.evict()
+		m := invalidation{keys: [][]byte{key}}
 		for _, t := range trackers {
-			c.cache.tell(t, &m, nil, nil)
+			s.tell(t, &m, nil, nil)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package redis
 import (
 	"hash/maphash"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,20 +25,22 @@ type tracker struct {
 	caching       bool     // CLIENT CACHING was said, for the command that comes
 	prefixes      []string // with bcast, in order
 	changes       []change // of a transaction, to be told behind it
+	told          keyList  // their keys, for those who are told of prefixes
 }
 
 const (
 	trackShards    = 64
-	maxTrackedKeys = 1_000_000 // Redis' tracking-table-max-keys
+	maxTrackedKeys = 1_000_000 // tracking-table-max-keys, unless it is set
 	fewTrackers    = 8         // of a key: a slice, which is smaller than a map
 )
 
 // A trackTable remembers who has read which keys, of all databases alike as in Redis, and who wants to know of all keys with a prefix.
-// It may be used by any goroutine. Its zero value is ready for use.
+// It may be used by any goroutine. Its zero value is ready for use, and unbounded.
 type trackTable struct {
 	shards [trackShards]trackShard
 	count  atomic.Int64 // keys
-	limit  int64        // of them; 0 means maxTrackedKeys
+	items  atomic.Int64 // those who have read them, of all keys together
+	limit  atomic.Int64 // of them; 0: none
 
 	mu       sync.RWMutex
 	members  int // connections that have ever tracked
@@ -57,15 +60,15 @@ type tracked struct {
 	many map[*tracker]struct{} // nil while they are few
 }
 
-func (e *tracked) add(t *tracker) {
+// add says whether t is new.
+func (e *tracked) add(t *tracker) bool {
 	if e.many != nil {
+		before := len(e.many)
 		e.many[t] = struct{}{}
-		return
+		return len(e.many) > before
 	}
-	for _, other := range e.few {
-		if other == t {
-			return
-		}
+	if slices.Contains(e.few, t) {
+		return false
 	}
 	if e.few = append(e.few, t); len(e.few) > fewTrackers {
 		e.many = make(map[*tracker]struct{}, 2*len(e.few))
@@ -74,7 +77,10 @@ func (e *tracked) add(t *tracker) {
 		}
 		e.few = nil
 	}
+	return true
 }
+
+func (e *tracked) len() int { return len(e.few) + len(e.many) }
 
 func (e *tracked) list() []*tracker {
 	for t := range e.many {
@@ -154,7 +160,9 @@ func (tt *trackTable) remember(key []byte, t *tracker) {
 		sh.keys[string(key)] = e
 		tt.count.Add(1)
 	}
-	e.add(t)
+	if e.add(t) {
+		tt.items.Add(1)
+	}
 	sh.mu.Unlock()
 }
 
@@ -168,16 +176,19 @@ func (tt *trackTable) forget(key []byte) []*tracker {
 		return nil
 	}
 	delete(sh.keys, string(key))
+	return tt.forgotten(e)
+}
+
+// forgotten counts a key that was deleted, and returns who had read it.
+func (tt *trackTable) forgotten(e *tracked) []*tracker {
 	tt.count.Add(-1)
+	tt.items.Add(-int64(e.len()))
 	return e.list()
 }
 
 func (tt *trackTable) tooMany() bool {
-	limit := tt.limit
-	if limit == 0 {
-		limit = maxTrackedKeys
-	}
-	return tt.count.Load() > limit
+	limit := tt.limit.Load()
+	return limit > 0 && tt.count.Load() > limit
 }
 
 // evict forgets a key that is drawn.
@@ -187,9 +198,9 @@ func (tt *trackTable) evict() (key []byte, trackers []*tracker) {
 		sh.mu.Lock()
 		for name, e := range sh.keys { // any: the order is drawn by the map
 			delete(sh.keys, name)
-			tt.count.Add(-1)
+			trackers = tt.forgotten(e)
 			sh.mu.Unlock()
-			return []byte(name), e.list()
+			return []byte(name), trackers
 		}
 		sh.mu.Unlock()
 	}
@@ -201,7 +212,9 @@ func (tt *trackTable) clear() {
 	for i := range tt.shards {
 		sh := &tt.shards[i]
 		sh.mu.Lock()
-		tt.count.Add(-int64(len(sh.keys)))
+		for _, e := range sh.keys {
+			tt.forgotten(e)
+		}
 		sh.keys = nil
 		sh.mu.Unlock()
 	}
@@ -217,19 +230,34 @@ func (tt *trackTable) all() (list []*tracker) {
 	return list
 }
 
-// broadcast returns those who want to know of a key by its beginning. No two prefixes of one overlap.
-func (tt *trackTable) broadcast(key []byte) (list []*tracker) {
+// An audience is told of keys with the same prefix.
+type audience struct {
+	keys     [][]byte // each once; lent by the list that they come from
+	trackers []*tracker
+}
+
+// audiences returns those who want to know of some of the keys by their beginning. No two prefixes of one overlap.
+func (tt *trackTable) audiences(keys *keyList) (list []audience) {
 	if tt.bcasts.Load() == 0 {
 		return nil
 	}
+	distinct := keys.distinct()
 	tt.mu.RLock()
 	defer tt.mu.RUnlock()
 	for p, trackers := range tt.prefixes {
-		if strings.HasPrefix(string(key), p) {
-			for t := range trackers {
-				list = append(list, t)
+		var a audience
+		for _, key := range distinct {
+			if strings.HasPrefix(string(key), p) {
+				a.keys = append(a.keys, key)
 			}
 		}
+		if a.keys == nil {
+			continue
+		}
+		for t := range trackers {
+			a.trackers = append(a.trackers, t)
+		}
+		list = append(list, a)
 	}
 	return list
 }

@@ -25,7 +25,7 @@ func TestTrackTable(t *testing.T) {
 	tt.remember([]byte{}, trackers[0])
 	require.Len(t, tt.forget(nil), 1, "an empty key is one")
 
-	tt.limit = 100
+	tt.limit.Store(100)
 	for i := range 200 {
 		tt.remember(fmt.Append(nil, i), trackers[0])
 		for tt.tooMany() {
@@ -37,6 +37,7 @@ func TestTrackTable(t *testing.T) {
 	require.Equal(t, int64(100), tt.count.Load())
 	tt.clear()
 	require.Zero(t, tt.count.Load())
+	require.Zero(t, tt.items.Load())
 	key, _ := tt.evict()
 	require.Nil(t, key)
 }
@@ -44,14 +45,22 @@ func TestTrackTable(t *testing.T) {
 func TestTrackTablePrefixes(t *testing.T) {
 	var tt trackTable
 	a, b := &tracker{prefixes: []string{"user:"}}, &tracker{prefixes: []string{""}}
-	require.Empty(t, tt.broadcast([]byte("user:1")))
+	told := func(keys ...string) (list []audience) {
+		var l keyList
+		for _, key := range keys {
+			l.add([]byte(key))
+		}
+		return tt.audiences(&l)
+	}
+	one, user := []byte("user:1"), []byte("user")
+	require.Empty(t, told("user:1"))
 	tt.enable(a, a.prefixes)
 	tt.enable(b, b.prefixes)
-	require.ElementsMatch(t, []*tracker{a, b}, tt.broadcast([]byte("user:1")))
-	require.Equal(t, []*tracker{b}, tt.broadcast([]byte("user")))
+	require.ElementsMatch(t, []audience{{[][]byte{one}, []*tracker{a}}, {[][]byte{one, user}, []*tracker{b}}}, told("user:1", "user", "user:1"))
+	require.Equal(t, []audience{{[][]byte{user}, []*tracker{b}}}, told("user"))
 	require.ElementsMatch(t, []*tracker{a, b}, tt.all())
 	tt.disable(b)
-	require.Empty(t, tt.broadcast([]byte("user")))
+	require.Empty(t, told("user"))
 	tt.disable(a)
 	require.Empty(t, tt.all())
 	require.Zero(t, tt.bcasts.Load())

@@ -19,6 +19,9 @@ type entry struct {
 
 const headerSize = int(unsafe.Sizeof(entry{}))
 
+// MinEntry is the least memory that a key takes, in bytes: with a bound below it there can be none.
+const MinEntry = headerSize
+
 // The bits of an entry.
 const (
 	freqMask  uint8 = 3      // uses that the eviction remembers

@@ -32,11 +32,16 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
+// SetLazy makes Run leave expired entries alone, so that they go only when they are looked at, or written again. Tests of clients want that.
+func (s *Store) SetLazy(on bool) { s.lazy.Store(on) }
+
 // reclaim takes a step.
 func (s *Store) reclaim() {
 	now := s.Now()
 	for i := range s.dbs {
-		s.dbs[i].sweep(now)
+		if !s.lazy.Load() {
+			s.dbs[i].sweep(now)
+		}
 	}
 	for range shedEntries {
 		if limit := s.maxMemory.Load(); limit <= 0 || s.used.Load() <= limit || !s.evict(s.Policy()) {

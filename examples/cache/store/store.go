@@ -95,6 +95,7 @@ type Store struct {
 	maxMemory atomic.Int64
 	policy    atomic.Uint32
 	notify    atomic.Bool
+	lazy      atomic.Bool
 	used      atomic.Int64  // bytes of all entries and Blobs
 	active    atomic.Int64  // shards with entries
 	hand      atomic.Uint32 // the shard that the last eviction looked at

@@ -294,6 +294,10 @@ func TestSweep(t *testing.T) {
 	}
 	require.Zero(t, d.sweep(now))
 	now = 5000
+	s.SetLazy(true)
+	s.reclaim()
+	require.Equal(t, count/2, d.Expiring())
+	s.SetLazy(false)
 	steps := 0
 	for ; d.Expiring() > 0; steps++ {
 		require.Less(t, steps, 100)
