@@ -34,7 +34,7 @@ func configs() map[string]codectest.Config[codec.Frame] {
 			Large: [][]byte{append(large(), '\n'), bytes.Repeat([]byte("a short line\r\n"), len(large())/10)},
 		},
 		"fixed": {
-			New:         func() codec.Decoder[codec.Frame] { return codec.Fixed{Size: 7} },
+			New:         func() codec.Decoder[codec.Frame] { return codec.Fixed{Length: 7} },
 			Transcripts: [][]byte{[]byte("seven77seven77seven"), []byte("1234567")},
 			Large:       [][]byte{large()},
 		},
@@ -90,9 +90,9 @@ func TestDecode(t *testing.T) {
 		{"two carriage returns", codec.Line{}, "a\r\r\n", "a\r", 4, nil},
 		{"empty line", codec.Line{}, "\r\n", "", 2, nil},
 		{"no line yet", codec.Line{}, "ab\r", "", 0, codec.More},
-		{"fixed", codec.Fixed{Size: 2}, "abc", "ab", 2, nil},
-		{"fixed, cut", codec.Fixed{Size: 2}, "a", "", 2, codec.More},
-		{"fixed, no size", codec.Fixed{}, "a", "", 0, codec.ErrFixedSize},
+		{"fixed", codec.Fixed{Length: 2}, "abc", "ab", 2, nil},
+		{"fixed, cut", codec.Fixed{Length: 2}, "a", "", 2, codec.More},
+		{"fixed, no size", codec.Fixed{}, "a", "", 0, codec.ErrFixedLength},
 		{"u8", codec.LengthPrefixed{Prefix: codec.U8}, "\x02abc", "ab", 3, nil},
 		{"u16", codec.LengthPrefixed{Prefix: codec.U16}, "\x00\x02abc", "ab", 4, nil},
 		{"u16 little", codec.LengthPrefixed{Prefix: codec.U16, LittleEndian: true}, "\x02\x00abc", "ab", 4, nil},
@@ -124,7 +124,7 @@ func TestEncoders(t *testing.T) {
 		"raw":       codec.Raw{},
 		"line":      codec.Line{},
 		"line crlf": codec.Line{CRLF: true},
-		"fixed":     codec.Fixed{Size: 3},
+		"fixed":     codec.Fixed{Length: 3},
 	}
 	for _, l := range prefixes() {
 		encoders[fmt.Sprintf("%+v", l)] = l
@@ -141,12 +141,13 @@ func TestEncoders(t *testing.T) {
 			require.NoError(t, err)
 			require.Equal(t, len(b), n)
 			require.Equal(t, "abc", string(m))
+			require.GreaterOrEqual(t, enc.(codec.Sizer[codec.Frame]).Size(codec.Frame("abc")), len(b))
 		})
 	}
 }
 
 func TestEncodeRefusesWhatCannotBeDecoded(t *testing.T) {
-	require.Panics(t, func() { codec.Fixed{Size: 2}.Encode(nil, codec.Frame("abc")) })
+	require.Panics(t, func() { codec.Fixed{Length: 2}.Encode(nil, codec.Frame("abc")) })
 	require.Panics(t, func() { codec.LengthPrefixed{Prefix: codec.U8}.Encode(nil, make([]byte, math.MaxUint8+1)) })
 	require.Panics(t, func() { codec.LengthPrefixed{Prefix: codec.U16}.Encode(nil, make([]byte, math.MaxUint16+1)) })
 	require.NotPanics(t, func() { codec.LengthPrefixed{Prefix: codec.U8}.Encode(nil, make([]byte, math.MaxUint8)) })
@@ -155,7 +156,7 @@ func TestEncodeRefusesWhatCannotBeDecoded(t *testing.T) {
 func TestAllocs(t *testing.T) {
 	payload := codec.Frame("some payload")
 	encoders := map[string]codec.Codec[codec.Frame, codec.Frame]{
-		"raw": codec.Raw{}, "line": codec.Line{CRLF: true}, "fixed": codec.Fixed{Size: len(payload)},
+		"raw": codec.Raw{}, "line": codec.Line{CRLF: true}, "fixed": codec.Fixed{Length: len(payload)},
 	}
 	for _, l := range prefixes() {
 		encoders[fmt.Sprintf("%+v", l)] = l

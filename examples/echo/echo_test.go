@@ -33,7 +33,7 @@ func TestFrameFlag(t *testing.T) {
 func TestReactors(t *testing.T) {
 	check(t, rawEcho{}, "abc", "abc")
 	check(t, lineEcho{}, "one\ntwo\r\n\nthr", "one\ntwo\n\n")
-	check(t, fixedEcho{Fixed: codec.Fixed{Size: 3}}, "abcdefg", "abcdef")
+	check(t, fixedEcho{Fixed: codec.Fixed{Length: 3}}, "abcdefg", "abcdef")
 	check(t, lengthEcho{}, "\x00\x00\x00\x02ab\x00\x00\x00\x00\x00\x00\x00\x01", "\x00\x00\x00\x02ab\x00\x00\x00\x00")
 }
 

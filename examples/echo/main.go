@@ -105,7 +105,7 @@ func (f *frameFlag) listen(s *server.Server, network, addr string) (net.Addr, er
 	case "line":
 		return listen(s, network, addr, lineEcho{})
 	case "fixed":
-		return listen(s, network, addr, fixedEcho{Fixed: codec.Fixed{Size: f.size}})
+		return listen(s, network, addr, fixedEcho{Fixed: codec.Fixed{Length: f.size}})
 	case "u32":
 		return listen(s, network, addr, lengthEcho{})
 	}
