@@ -2,10 +2,12 @@ package memcached
 
 import (
 	"bytes"
+	"errors"
 
 	"github.com/protoring/protoring/codec/memcache"
 	"github.com/protoring/protoring/examples/cache/store"
 	"github.com/protoring/protoring/reactor"
+	"github.com/protoring/protoring/server"
 )
 
 // outbound is the way to a connection's peer, on its ring's goroutine.
@@ -100,7 +102,10 @@ func (c *conn) OnRoom(out *outbound) reactor.Status {
 }
 
 // OnClose gives a value back that was not sent to its end.
-func (c *conn) OnClose(error) {
+func (c *conn) OnClose(err error) {
+	if errors.Is(err, server.ErrIdleTimeout) {
+		c.count(idleKicks)
+	}
 	if c.rest != nil && c.rest.blob != nil {
 		c.rest.blob.Release()
 	}

@@ -321,8 +321,8 @@ func TestStats(t *testing.T) {
 		require.True(t, strings.HasSuffix(got, "END\r\n"), "%s: %q", sub, got)
 	}
 	dialogue{
-		{"stats nosuch\r\nstats cachedump 1 1\r\nstats detail\r\nstats detail on\r\n",
-			"ERROR\r\nCLIENT_ERROR stats cachedump not allowed\r\nCLIENT_ERROR usage: stats detail on|off|dump\r\nOK\r\n"},
+		{"stats nosuch\r\nstats detail\r\nstats detail on\r\n",
+			"ERROR\r\nCLIENT_ERROR usage: stats detail on|off|dump\r\nOK\r\n"},
 		{"shutdown\r\nwatch\r\nlru_crawler crawl all\r\nslabs reassign 1 2\r\nslabs automove 0\r\ncache_memlimit 64\r\nlru mode flat\r\n",
 			"ERROR: shutdown not enabled\r\nCLIENT_ERROR watch commands not allowed\r\nCLIENT_ERROR lru crawler disabled\r\n" +
 				"CLIENT_ERROR slab reassignment disabled\r\nOK\r\nMEMLIMIT_ADJUST_FAILED out of bounds or unable to adjust\r\nERROR\r\n"},

@@ -118,6 +118,7 @@ const (
 	casBadval
 	storeTooLarge
 	storeNoMemory
+	idleKicks
 	counters
 )
 

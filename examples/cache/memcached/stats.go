@@ -1,12 +1,17 @@
 package memcached
 
 import (
+	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/protoring/protoring/codec/memcache"
+	"github.com/protoring/protoring/examples/cache/store"
 )
 
 // statistic is a line of stats.
@@ -49,7 +54,7 @@ func (c *conn) stats(args [][]byte, out *outbound) {
 	case word(0) == "conns":
 		end(nil)
 	case word(0) == "cachedump":
-		out.Send(memcache.Line("CLIENT_ERROR stats cachedump not allowed"))
+		c.dump(args, out)
 	case word(0) == "detail" && (word(1) == "on" || word(1) == "off"):
 		out.Send(memcache.Line("OK"))
 	case word(0) == "detail" && word(1) == "dump":
@@ -59,6 +64,55 @@ func (c *conn) stats(args [][]byte, out *outbound) {
 	default:
 		out.Send(memcache.ErrNoCommand.Reply())
 	}
+}
+
+const (
+	slabClasses = 64       // of memcached
+	dumpBytes   = 64 << 10 // of an answer to cachedump, where memcached has 2 MiB
+	dumpScans   = 1000     // steps for it
+	dumpKeys    = 100      // in a step
+)
+
+// dump answers stats cachedump: keys of a class, some if there are many. All are in class 1.
+func (c *conn) dump(args [][]byte, out *outbound) {
+	if len(args) < 3 {
+		out.Send(memcache.Line("CLIENT_ERROR bad command line"))
+		return
+	}
+	class, ok := store.ParseInt(args[1])
+	limit, okLimit := store.ParseInt(args[2])
+	switch {
+	case !ok || !okLimit || min(class, limit) < 0 || max(class, limit) > math.MaxUint32:
+		out.Send(memcache.Line("CLIENT_ERROR bad command line format"))
+		return
+	case class >= slabClasses:
+		out.Send(memcache.Line("CLIENT_ERROR Illegal slab id"))
+		return
+	}
+	var keys store.Keys
+	cursor, sent, size := uint64(0), int64(0), 0
+	for step := 0; class == 1 && step < dumpScans; step++ {
+		keys.Reset()
+		cursor = c.db.Scan(cursor, dumpKeys, &keys)
+		for i := range keys.Len() {
+			key := keys.At(i)
+			info, found := c.db.Info(key)
+			if !found {
+				continue
+			}
+			if limit > 0 && sent == limit || size > dumpBytes {
+				step = dumpScans
+				break
+			}
+			line := fmt.Sprintf("ITEM %s [%d b; %d s]", key, info.Size, info.Expire/1000)
+			out.Send(memcache.Line(line))
+			sent, size = sent+1, size+len(line)
+		}
+		if cursor == 0 {
+			break
+		}
+	}
+	out.Send(memcache.Line("END"))
 }
 
 func (st statistic) text() string {
@@ -78,12 +132,16 @@ func (st statistic) text() string {
 func (s *Server) general() []statistic {
 	n, net, keys := s.sums(), s.cfg.Stats(), s.cfg.Store.Stats()
 	now := time.Now()
+	var usage unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &usage) // fails for bad arguments only
 	return []statistic{
 		{"pid", os.Getpid()},
 		{"uptime", int(now.Sub(s.started).Seconds())},
 		{"time", int(now.Unix())},
 		{"version", version},
 		{"pointer_size", strconv.IntSize},
+		{"rusage_user", seconds(usage.Utime)},
+		{"rusage_system", seconds(usage.Stime)},
 		{"curr_connections", net.Conns},
 		{"total_connections", net.Accepted},
 		{"cmd_get", n[getHits] + n[getMisses]},
@@ -94,6 +152,7 @@ func (s *Server) general() []statistic {
 		{"get_hits", n[getHits]},
 		{"get_misses", n[getMisses]},
 		{"get_expired", keys.Expired},
+		{"get_flushed", 0}, // what is flushed is gone: a get finds nothing
 		{"delete_misses", n[deleteMisses]},
 		{"delete_hits", n[deleteHits]},
 		{"incr_misses", n[incrMisses]},
@@ -113,7 +172,9 @@ func (s *Server) general() []statistic {
 		{"bytes_written", net.BytesOut},
 		{"limit_maxbytes", s.cfg.Store.MaxMemory()},
 		{"accepting_conns", 1},
+		{"time_in_listen_disabled_us", 0},
 		{"listen_disabled_num", 0},
+		{"idle_kicks", n[idleKicks]},
 		{"threads", len(s.loops)},
 		{"bytes", s.cfg.Store.Used()},
 		{"curr_items", s.cfg.DB.Len()},
@@ -122,8 +183,11 @@ func (s *Server) general() []statistic {
 		{"evicted_unfetched", 0},
 		{"evictions", keys.Evicted},
 		{"reclaimed", keys.Expired},
+		{"lrutail_reflocked", 0},
 	}
 }
+
+func seconds(t unix.Timeval) string { return fmt.Sprintf("%d.%06d", t.Sec, t.Usec) }
 
 func (s *Server) settings() []statistic {
 	return []statistic{
@@ -137,7 +201,8 @@ func (s *Server) settings() []statistic {
 		{"auth_enabled_ascii", "no"},
 		{"item_size_max", s.cfg.MaxItem},
 		{"flush_enabled", "yes"},
-		{"dump_enabled", "no"},
+		{"shutdown_command", "no"},
+		{"dump_enabled", "yes"},
 		{"idle_timeout", int(s.cfg.Timeout.Seconds())},
 		{"binding_protocol", "ascii"},
 		{"go_version", runtime.Version()},
@@ -157,7 +222,15 @@ func (s *Server) items() []statistic {
 	if number == 0 {
 		return nil
 	}
-	return []statistic{{"items:1:number", number}, {"items:1:evicted", s.cfg.Store.Stats().Evicted}}
+	n, keys := s.sums(), s.cfg.Store.Stats()
+	return []statistic{
+		{"items:1:number", number},
+		{"items:1:evicted", keys.Evicted},
+		{"items:1:outofmemory", n[storeNoMemory]},
+		{"items:1:reclaimed", keys.Expired},
+		{"items:1:expired_unfetched", 0},
+		{"items:1:evicted_unfetched", 0},
+	}
 }
 
 func (s *Server) slabs() []statistic {

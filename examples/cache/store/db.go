@@ -32,6 +32,7 @@ func (d *DB) all() []shard {
 			shards[i].index.a, shards[i].index.seed = &d.s.arena, d.seed
 			shards[i].slab.a = &d.s.arena
 			shards[i].queue.a = &d.s.arena
+			shards[i].version, shards[i].stride = uint64(i), uint64(len(shards))
 		}
 		d.shards.Store(&shards)
 	})

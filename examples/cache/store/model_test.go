@@ -122,9 +122,6 @@ func (m *model) put() {
 	if m.rng.IntN(2) == 0 {
 		o.Expire = m.now + m.rng.Int64N(5000) - 10
 	}
-	if m.rng.IntN(5) == 0 {
-		o.NewVersion = m.rng.Uint64() | 1
-	}
 	r, err := m.d.Put([]byte(k), m.source(v), o)
 	require.NoError(m.t, err)
 	stored := o.If == Always || o.If == IfAbsent && was == nil || o.If == IfPresent && was != nil ||
@@ -136,9 +133,6 @@ func (m *model) put() {
 	}
 	if !stored {
 		return
-	}
-	if o.NewVersion != 0 {
-		require.Equal(m.t, o.NewVersion, r.Version)
 	}
 	if o.KeepTTL && was != nil {
 		o.Expire = was.expire

@@ -77,10 +77,7 @@ func (d *DB) tryPut(sh *shard, h uint64, key []byte, v *Source, o *PutOptions, n
 	} else {
 		v.copyTo(e.value())
 	}
-	e.flags, e.marks, e.version = o.Flags, o.Marks, o.NewVersion
-	if e.version == 0 {
-		e.version = sh.nextVersion()
-	}
+	e.flags, e.marks, e.version = o.Flags, o.Marks, sh.nextVersion()
 	r.Stored, r.Version = true, e.version
 	if r.Existed && o.KeepTTL {
 		sh.changed(&p)

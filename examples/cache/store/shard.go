@@ -14,7 +14,8 @@ type shard struct {
 	blobs    []*Blob           // by the index that their entries hold
 	noBlobs  []uint32          // indexes that are free
 	expiring int               // entries with an expiry
-	version  uint64            // the last one that was given out
+	version  uint64            // the last one that was given out; no two shards of a database give out the same
+	stride   uint64            // to the next one
 	sweep    uint32            // the bucket where the next sweep begins
 	watches  map[uint32]*Watch // by hash; nil while there are none
 	gone     []Reason          // what Removed is still to be told of
@@ -206,7 +207,7 @@ func (sh *shard) remove(p *place) int {
 }
 
 func (sh *shard) nextVersion() uint64 {
-	sh.version++
+	sh.version += sh.stride
 	return sh.version
 }
 

@@ -283,6 +283,21 @@ func TestIdle(t *testing.T) {
 	require.Zero(t, i.Idle)
 }
 
+func TestVersions(t *testing.T) {
+	s := New(Config{Shards: 8})
+	defer s.Close()
+	d := s.DB(0)
+	seen := map[uint64]bool{0: true}
+	for round := range 3 {
+		for i := range 1000 {
+			v := put(t, d, strconv.Itoa(i), "v", PutOptions{}).Version
+			require.False(t, seen[v], "round %d", round)
+			seen[v] = true
+		}
+		s.FlushAll()
+	}
+}
+
 func TestSweep(t *testing.T) {
 	now := int64(1)
 	s := New(Config{Shards: 2, Now: func() int64 { return now }})

@@ -44,7 +44,7 @@ func (v *Value) AppendTo(dst []byte) []byte {
 type Item struct {
 	Value
 	Expire  int64         // milliseconds since 1970; 0: never
-	Version uint64        // never 0; another one with each write of the key's value, flags or marks (not of its expiry)
+	Version uint64        // never 0, and no other key's; another one with each write of the key's value, flags or marks (not of its expiry)
 	Flags   uint32        // the caller's
 	Marks   uint8         // the caller's
 	Fetched bool          // it was read since it was written, before this Get
@@ -96,7 +96,6 @@ const (
 type PutOptions struct {
 	If           Condition
 	Version      uint64 // for IfVersion
-	NewVersion   uint64 // the version to give the entry; 0: one that it did not have before
 	KeepTTL      bool   // keep the expiry of the value that is replaced
 	Expire       int64  // milliseconds since 1970; 0: never. A time that is not in the future removes the key
 	Flags        uint32
