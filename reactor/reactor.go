@@ -21,7 +21,8 @@ type Status uint8
 const (
 	// Continue goes on.
 	Continue Status = iota
-	// Pause stops OnInbound until a function given to Sender.Do returns Continue, or any callback Resume. Receiving stops as well.
+	// Pause stops OnInbound until a function given to Sender.Do returns Continue, or any callback Resume. Receiving stops as well. A
+	// peer that resets the connection meanwhile ends it within two seconds.
 	Pause
 	// Drain takes in nothing more, sends what is pending, then closes.
 	Drain

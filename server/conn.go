@@ -160,6 +160,7 @@ func (c *conn) received(comp *engine.Completion) {
 	}
 	c.loop.engine.Recycle(comp)
 	c.settle()
+	c.look()
 }
 
 // input decodes what was received. Whole messages are decoded where they lie; a cut one is joined in the carry, and only that: what

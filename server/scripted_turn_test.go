@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server/internal/enginetest"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // 10,000 requests in one write, to a peer that reads: not more than one send for each turn that decodes.
@@ -198,6 +200,28 @@ func TestScriptedAwaited(t *testing.T) {
 			r.stop()
 		})
 	}
+}
+
+func TestScriptedResetAmidPause(t *testing.T) {
+	r, probe := probes(t, enginetest.Config{}, Config{}, ListenConfig{}, func(_ int, p *probe) {
+		p.in = func([]byte, outbound) reactor.Status { return reactor.Pause }
+	})
+	gone, there := r.dial(), r.dial()
+	for _, p := range []*enginetest.Peer{gone, there} {
+		p.Write([]byte("one\n"))
+		r.quiet()
+		p.Write([]byte("two\n"))
+		r.quiet()
+	}
+	require.False(t, r.conns()[0].receiving, "the next bytes end the receive")
+	gone.Reset()
+	r.pass(3 * time.Second)
+	require.Equal(t, 1, probe(0).closed)
+	require.ErrorIs(t, probe(0).err, unix.ECONNRESET)
+	r.pass(time.Minute)
+	require.Zero(t, probe(1).closed)
+	require.Less(t, r.stats().Turns, uint64(100), "a look each two seconds")
+	r.stop()
 }
 
 func TestScriptedPause(t *testing.T) {

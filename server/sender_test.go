@@ -3,6 +3,7 @@ package server_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -19,6 +20,7 @@ import (
 	"github.com/protoring/protoring/reactor"
 	"github.com/protoring/protoring/server"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 // A subscriber is sent to by others, and tells its name first.
@@ -234,6 +236,28 @@ func TestPause(t *testing.T) {
 		require.Equal(t, "nor this", c.line())
 		c.echo("and on it goes")
 		x.finish()
+	})
+}
+
+// A connection that pauses, and so receives nothing, ends when its peer has reset it.
+func TestResetAmidPause(t *testing.T) {
+	over(t, engines(), func(t *testing.T, s setup) {
+		for _, half := range []bool{false, true} {
+			x := start(t, s)
+			c := x.dial()
+			c.say("pause\nnot yet")
+			until(t, func() bool { return x.Stats().Messages == 1 }, "the first message")
+			c.say("nor this")
+			until(t, func() bool { return x.Stats().BytesIn == uint64(len("pause\nnot yet\nnor this\n")) }, "all of them")
+			if half {
+				c.halfClose()
+			}
+			c.reset()
+			err := x.book.closes(1)[0]
+			require.True(t, errors.Is(err, unix.ECONNRESET) || errors.Is(err, unix.EPIPE), "%v", err)
+			require.Equal(t, uint64(1), x.Stats().Messages)
+			x.finish()
+		}
 	})
 }
 

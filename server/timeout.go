@@ -1,10 +1,14 @@
 package server
 
-import "time"
+import (
+	"os"
+	"time"
+)
 
 const (
-	doubtTime    = int64(time.Second) // silence after which it is looked whether an end was missed
-	writeSamples = 4                  // looks at the peer's progress in a WriteTimeout
+	doubtTime    = int64(time.Second)     // silence after which it is looked whether an end was missed
+	deafTime     = int64(2 * time.Second) // between two looks at a connection that receives nothing
+	writeSamples = 4                      // looks at the peer's progress in a WriteTimeout
 )
 
 // schedule sets the timer to what is due first. Activity does not move it: due looks at what has happened meanwhile.
@@ -23,6 +27,9 @@ func (c *conn) schedule() {
 		}
 		if c.doubtful {
 			first(c.active + doubtTime)
+		}
+		if c.deaf() {
+			first(c.loop.now + deafTime)
 		}
 		if d := c.listener.cfg.WriteTimeout; d > 0 && c.sending {
 			first(c.loop.now + int64(d)/writeSamples)
@@ -63,10 +70,25 @@ func (c *conn) due(now int64) {
 			c.stop() // its completion arms the next
 		}
 	}
+	if !c.dead && c.deaf() {
+		if err := c.loop.engine.Failed(int(c.fd)); err != nil {
+			c.terminate(os.NewSyscallError("recv", err))
+		}
+	}
 	if !c.dead {
 		c.schedule()
 	}
 	c.settle()
+}
+
+// deaf says that no receive is armed, because the reactor pauses, or the peer has sent its end: nothing would tell that the peer is gone.
+func (c *conn) deaf() bool { return !c.receiving && !c.finished }
+
+// look sees to it that a connection that receives nothing is looked at.
+func (c *conn) look() {
+	if c.deaf() && !c.dead && !c.timer.before(c.loop.now+deafTime) {
+		c.schedule()
+	}
 }
 
 // doubt sees to it that the socket is looked at if nothing follows. A multishot receive may stay silent for ever: where the peer's bytes

@@ -103,6 +103,8 @@ type Engine interface {
 	Progress(fd int) uint64
 	// Missed says whether there is something to receive, or an end, of which a receive that is armed ought to have told.
 	Missed(fd int) bool
+	// Failed returns the error that a socket was left with, as by a reset, where no receive is armed that would tell; or nil. It is told once.
+	Failed(fd int) error
 	// EndOutput tells the peer that no more bytes will come.
 	EndOutput(fd int)
 	// TakeQueued returns a connection that waits at a listening socket on which no accept is in flight, and whether one did.

@@ -20,6 +20,13 @@ func newSockets() sockets { return sockets{start: time.Now(), thread: unix.Getti
 // OnThread compares threads: nothing but the engine's goroutine runs on one that is locked.
 func (s *sockets) OnThread() bool { return unix.Gettid() == s.thread }
 
+func (s *sockets) Failed(fd int) error {
+	if code, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && code != 0 {
+		return unix.Errno(code)
+	}
+	return nil
+}
+
 func (s *sockets) Now() int64 { return int64(time.Since(s.start)) }
 
 func (*sockets) Names(fd int, local net.Addr) (net.Addr, net.Addr) {

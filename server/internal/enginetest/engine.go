@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/protoring/protoring/server/internal/engine"
+	"golang.org/x/sys/unix"
 )
 
 // An Engine is the scripted engine. It, its sockets and its peers belong to one goroutine, but for Wake, OnThread and Now.
@@ -268,6 +269,14 @@ func (e *Engine) Progress(fd int) uint64 { return e.sock(fd, "progress").read }
 
 // Missed is of engine.Engine. No completion of this engine is lost.
 func (e *Engine) Missed(int) bool { return false }
+
+// Failed is of engine.Engine.
+func (e *Engine) Failed(fd int) error {
+	if e.sock(fd, "failed").reset {
+		return unix.ECONNRESET
+	}
+	return nil
+}
 
 // EndOutput is of engine.Engine.
 func (e *Engine) EndOutput(fd int) {
