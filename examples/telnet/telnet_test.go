@@ -35,11 +35,11 @@ func write(t *testing.T, rc *reactortest.Conn[codec.Frame], text string) {
 
 func TestAnswersLater(t *testing.T) {
 	rc, _ := open(t)
-	write(t, rc, "0.02\r\n0.001\n")
+	write(t, rc, "0.5\r\n")
 	require.Empty(t, rc.Output())
-	rc.Wait()
-	rc.Wait()
-	require.Equal(t, "0.001 seconds are over\r\n0.02 seconds are over\r\n", string(rc.Take()))
+	write(t, rc, "0.001\n")
+	rc.WaitFor("0.5 seconds")
+	require.Equal(t, "0.001 seconds are over\r\n0.5 seconds are over\r\n", string(rc.Take()))
 }
 
 func TestBadInput(t *testing.T) {
@@ -66,12 +66,12 @@ func TestPendingIsBounded(t *testing.T) {
 
 func TestHalfClose(t *testing.T) {
 	rc, _ := open(t)
-	write(t, rc, "0.01\n")
+	write(t, rc, "0.3\n")
 	rc.PeerEnd()
 	closed, _ := rc.Closed()
 	require.False(t, closed)
-	rc.Wait()
-	require.Equal(t, "0.01 seconds are over\r\n", string(rc.Take()))
+	rc.WaitFor("over")
+	require.Equal(t, "0.3 seconds are over\r\n", string(rc.Take()))
 	closed, err := rc.Closed()
 	require.True(t, closed)
 	require.NoError(t, err)
@@ -84,11 +84,11 @@ func TestHalfClose(t *testing.T) {
 
 func TestDrain(t *testing.T) {
 	rc, _ := open(t)
-	write(t, rc, "0.01\n")
+	write(t, rc, "0.3\n")
 	rc.Drain()
 	require.Equal(t, "the server is going down: 1 answers are pending\r\n", string(rc.Take()))
-	rc.Wait()
-	require.Equal(t, "0.01 seconds are over\r\n", string(rc.Take()))
+	rc.WaitFor("over")
+	require.Equal(t, "0.3 seconds are over\r\n", string(rc.Take()))
 	closed, err := rc.Closed()
 	require.True(t, closed)
 	require.NoError(t, err)

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/protoring/protoring/buffers"
 	"github.com/protoring/protoring/reactor"
@@ -96,6 +97,8 @@ type session interface {
 	Queued() int
 	Output() *buffers.Output
 }
+
+const patience = time.Minute
 
 // turns are what a method takes until it returns all the same: a reactor may have no end of things to do.
 const turns = 100
@@ -226,14 +229,19 @@ func (c *Conn[Out]) Close(err error) {
 // Pump lets what other goroutines have sent go out.
 func (c *Conn[Out]) Pump() { c.rest() }
 
-// Wait is Pump after a Sender was used: it waits for that.
-func (c *Conn[Out]) Wait() {
-	if c.closed {
-		return
+// WaitFor lets what Senders send from other goroutines go out until the bytes that were sent and not taken have text among them, or the
+// connection has ended. The test fails when neither happens within a minute.
+func (c *Conn[Out]) WaitFor(text string) {
+	c.t.Helper()
+	late := time.After(patience)
+	for c.rest(); !c.closed && !bytes.Contains(c.sent, []byte(text)); c.rest() {
+		select {
+		case <-c.wakes:
+			c.Wake() // for the turn
+		case <-late:
+			c.t.Fatalf("reactortest: waited for %q, and there is %q", text, c.sent)
+		}
 	}
-	<-c.wakes
-	c.Wake()
-	c.rest()
 }
 
 // Output returns the bytes that were sent and not taken. They are the test's.

@@ -109,11 +109,8 @@ func TestSendersOfOtherGoroutines(t *testing.T) {
 	}
 	next := [4]int{}
 	for sum := 0; sum < 400; {
-		c.Wait()
+		c.WaitFor("\n")
 		for _, line := range strings.Split(strings.TrimSuffix(string(c.Take()), "\n"), "\n") {
-			if line == "" {
-				continue
-			}
 			var g, i int
 			_, err := fmt.Sscan(line, &g, &i)
 			require.NoError(t, err)
@@ -138,7 +135,7 @@ func TestSendersOfOtherGoroutines(t *testing.T) {
 	var unsent *reactor.UnsentError
 	require.ErrorAs(t, err, &unsent)
 	require.Equal(t, 1, unsent.Messages)
-	c.Wait()
+	c.WaitFor("what never comes")
 	c.Pump()
 	c.Drain()
 	c.PeerEnd()
