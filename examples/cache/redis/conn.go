@@ -141,7 +141,7 @@ func (c *conn) run(cmd *command, args [][]byte, out *outbound) reactor.Status {
 	default:
 		st = c.runLocked(cmd, args, out)
 	}
-	if l := c.loop; l.changed.Len() > 0 || l.flushed {
+	if l := c.loop; l.changed.Len() > 0 || l.flushed || len(l.events) > 0 {
 		c.tellChanged(out)
 	}
 	return st

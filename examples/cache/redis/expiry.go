@@ -54,15 +54,23 @@ func (c *conn) expire(args [][]byte, name string, unit int64, relative bool, out
 	}
 	done := c.db.Expire(args[1], at, cond)
 	if done {
-		c.wrote(args[1])
+		c.wrote(args[1], c.expiryEvent(at))
 	}
 	return answer(done, out)
+}
+
+// expiryEvent is what happens to a key that gets a time: where that is over, it is removed.
+func (c *conn) expiryEvent(at int64) *event {
+	if at <= c.cache.store.Now() {
+		return eventDel
+	}
+	return eventExpire
 }
 
 func persist(c *conn, args [][]byte, out *outbound) reactor.Status {
 	done := c.db.Persist(args[1])
 	if done {
-		c.wrote(args[1])
+		c.wrote(args[1], eventPersist)
 	}
 	return answer(done, out)
 }

@@ -12,7 +12,7 @@ func del(c *conn, args [][]byte, out *outbound) reactor.Status {
 	n := int64(0)
 	for _, key := range args[1:] {
 		if c.db.Delete(key) {
-			c.wrote(key)
+			c.wrote(key, eventDel)
 			n++
 		}
 	}
@@ -99,7 +99,8 @@ func rename(c *conn, args [][]byte, out *outbound) reactor.Status {
 		return answer(false, out)
 	}
 	c.db.Delete(from)
-	c.wrote(from)
+	c.wrote(from, eventRenameFrom)
+	c.happened(eventRenameTo, c.shown.db, to)
 	if onlyNew {
 		return answer(true, out)
 	}
@@ -122,13 +123,13 @@ func (c *conn) transfer(from []byte, db *store.DB, to []byte, onlyNew bool) (fou
 	}
 	r, err := db.Put(to, v, o)
 	if r.Stored {
-		c.wrote(to)
+		c.changed(to)
 	}
 	return true, r.Stored, err
 }
 
 func copyValue(c *conn, args [][]byte, out *outbound) reactor.Status {
-	db, replace := c.db, false
+	db, number, replace := c.db, c.shown.db, false
 	for i := 3; i < len(args); i++ {
 		switch {
 		case is(args[i], "replace"):
@@ -139,7 +140,7 @@ func copyValue(c *conn, args [][]byte, out *outbound) reactor.Status {
 			if text != "" {
 				return refuse(out, text)
 			}
-			db = c.cache.store.DB(n)
+			db, number = c.cache.store.DB(n), n
 		default:
 			return refuse(out, errSyntax)
 		}
@@ -150,6 +151,9 @@ func copyValue(c *conn, args [][]byte, out *outbound) reactor.Status {
 	_, stored, err := c.transfer(args[1], db, args[2], !replace)
 	if err != nil {
 		return refuseStore(out, err)
+	}
+	if stored {
+		c.happened(eventCopyTo, number, args[2])
 	}
 	return answer(stored, out)
 }
@@ -183,6 +187,8 @@ func move(c *conn, args [][]byte, out *outbound) reactor.Status {
 	}
 	if stored {
 		c.db.Delete(args[1])
+		c.happened(eventMoveFrom, c.shown.db, args[1])
+		c.happened(eventMoveTo, n, args[1])
 	}
 	return answer(stored, out)
 }

@@ -34,7 +34,8 @@ type loop struct {
 	keys      store.Keys
 	changed   keyList // by the command that runs, if someone tracks keys
 	flushed   bool    // so were all keys of a database
-	captured  []byte  // replies of a transaction
+	events    []keyEvent
+	captured  []byte // replies of a transaction
 	_         [64]byte
 }
 

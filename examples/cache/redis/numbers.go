@@ -42,7 +42,7 @@ func (c *conn) add(key []byte, delta int64, out *outbound) reactor.Status {
 	if c.cache.marked.Load() {
 		c.db.Mark(key, 0, 0, markRaw|markText, false)
 	}
-	c.wrote(key)
+	c.wrote(key, eventIncrBy)
 	out.Send(resp.Int(sum))
 	return reactor.Continue
 }
@@ -76,7 +76,7 @@ func incrByFloat(c *conn, args [][]byte, out *outbound) reactor.Status {
 			return refuse(out, "ERR increment would produce NaN or Infinity")
 		}
 		text := formatLongDouble(sum)
-		r, err := c.put(args[1], store.Bytes(text), o)
+		r, err := c.put(args[1], store.Bytes(text), o, eventIncrByFloat)
 		switch {
 		case err != nil:
 			return refuseStore(out, err)

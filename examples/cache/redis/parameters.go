@@ -74,7 +74,16 @@ func newParameters() []parameter {
 				s.settings.policy.Store(&p.name)
 				s.store.SetPolicy(p.policy)
 			}},
-		fixed("maxmemory-samples", "5"), fixed("notify-keyspace-events", ""),
+		fixed("maxmemory-samples", "5"),
+		{name: "notify-keyspace-events", get: func(s *Server) string { return eventClass(s.events.Load()).String() },
+			check: func(_ *Server, value string) string {
+				_, why := parseEvents(value)
+				return why
+			},
+			set: func(s *Server, value string) {
+				classes, _ := parseEvents(value)
+				s.setEvents(classes)
+			}},
 		unchanged("port", (*Server).port),
 		{name: "proto-max-bulk-len", get: func(s *Server) string { return strconv.Itoa(s.cfg.MaxValue) },
 			check: func(s *Server, value string) string {

@@ -86,7 +86,7 @@ func appendTo(c *conn, args [][]byte, out *outbound) reactor.Status {
 				return refuseStore(out, err)
 			}
 		}
-		r, err := c.put(args[1], v, o)
+		r, err := c.put(args[1], v, o, eventAppend)
 		switch {
 		case err != nil:
 			return refuseStore(out, err)
@@ -147,7 +147,7 @@ func setRange(c *conn, args [][]byte, out *outbound) reactor.Status {
 			return refuseStore(out, err)
 		}
 		length := v.Len()
-		r, err := c.put(args[1], v, o)
+		r, err := c.put(args[1], v, o, eventSetRange)
 		switch {
 		case err != nil:
 			return refuseStore(out, err)

@@ -98,7 +98,8 @@ type Server struct {
 	rejected atomic.Uint64
 	trackers atomic.Int64 // connections that track keys: without any, nobody looks at which keys change
 	tracked  trackTable
-	removed  chan removedKey // expired and evicted keys, for them
+	events   atomic.Uint32   // eventClass: what is published of keys
+	removed  chan removedKey // expired and evicted keys, for those who want to know
 	lost     atomic.Bool     // some of those did not fit
 
 	rates rates
@@ -202,20 +203,21 @@ func (s *Server) closeIdle(now int64) {
 
 // A removedKey was removed by the store itself.
 type removedKey struct {
-	key []byte
-	db  int
+	key    []byte
+	db     int
+	reason store.Reason
 }
 
 // removedKeys is how many may wait to be told. Those beyond it are told as a flush: clients then forget all that they keep.
 const removedKeys = 4096
 
 // noteRemoved is called by the store on any goroutine, also on a loop that holds locks, so it only notes the key.
-func (s *Server) noteRemoved(db int, key []byte, _ store.Reason) {
+func (s *Server) noteRemoved(db int, key []byte, reason store.Reason) {
 	if db >= s.cfg.Databases {
 		return
 	}
 	select {
-	case s.removed <- removedKey{append([]byte(nil), key...), db}:
+	case s.removed <- removedKey{append([]byte(nil), key...), db, reason}:
 	default:
 		s.lost.Store(true)
 	}
@@ -229,9 +231,10 @@ func (s *Server) tellRemoved(ctx context.Context) {
 		case r := <-s.removed:
 			if s.lost.Swap(false) {
 				s.invalidateAll(nil, nil)
-				continue
+			} else {
+				s.invalidateRemoved(r.key)
 			}
-			s.invalidateRemoved(r.key)
+			s.publishRemoved(r)
 		}
 	}
 }

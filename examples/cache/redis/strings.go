@@ -49,8 +49,8 @@ func (c *conn) sendHead(size int, out *outbound) {
 	out.Send(resp.Raw(head))
 }
 
-// put stores a value, and lets those know who track the key.
-func (c *conn) put(key []byte, v store.Source, o store.PutOptions) (store.PutResult, error) {
+// put stores a value, and lets those know who track the key, or want to know of the event.
+func (c *conn) put(key []byte, v store.Source, o store.PutOptions, e *event) (store.PutResult, error) {
 	if o.WantPrevious {
 		o.Previous = c.loop.previous
 	}
@@ -59,19 +59,30 @@ func (c *conn) put(key []byte, v store.Source, o store.PutOptions) (store.PutRes
 		c.loop.previous = b[:0]
 	}
 	if r.Stored {
-		c.wrote(key)
+		c.wrote(key, e)
+		if o.Expire != 0 {
+			c.happened(eventExpire, c.shown.db, key)
+		}
 	}
 	return r, err
 }
 
-// wrote notes that a key has changed, if someone tracks keys.
-func (c *conn) wrote(key []byte) {
+// wrote notes that a key has changed, and how, if someone wants to know.
+func (c *conn) wrote(key []byte, e *event) {
+	c.changed(key)
+	if c.cache.events.Load() != 0 {
+		c.happened(e, c.shown.db, key)
+	}
+}
+
+// changed notes that a key has changed, if someone tracks keys.
+func (c *conn) changed(key []byte) {
 	if c.cache.trackers.Load() > 0 {
 		c.loop.changed.add(key)
 	}
 }
 
-// tellChanged tells those who track keys what a command has changed, when no lock is held.
+// tellChanged tells those who want to know what a command has changed, when no lock is held.
 func (c *conn) tellChanged(out *outbound) {
 	l := c.loop
 	if l.flushed {
@@ -81,6 +92,14 @@ func (c *conn) tellChanged(out *outbound) {
 	if l.changed.Len() > 0 {
 		c.cache.invalidate(c, c.shown.db, &l.changed, out)
 		l.changed.Reset()
+	}
+	for _, e := range l.events {
+		c.cache.publishEvent(e)
+	}
+	clear(l.events)
+	l.events = l.events[:0]
+	if cap(l.events) > keptEvents {
+		l.events = nil
 	}
 }
 
@@ -92,7 +111,7 @@ func set(c *conn, args [][]byte, out *outbound) reactor.Status {
 	if _, err := c.db.Put(args[1], c.value(args, 2), store.PutOptions{}); err != nil {
 		return refuseStore(out, err)
 	}
-	c.wrote(args[1])
+	c.wrote(args[1], eventSet)
 	return ok(out)
 }
 
@@ -101,7 +120,7 @@ func setWith(c *conn, args [][]byte, out *outbound) reactor.Status {
 	if text != "" {
 		return refuse(out, text)
 	}
-	r, err := c.put(args[1], c.value(args, 2), o)
+	r, err := c.put(args[1], c.value(args, 2), o, eventSet)
 	switch {
 	case err != nil:
 		r.Previous.Release()
@@ -207,8 +226,12 @@ func getEX(c *conn, args [][]byte, out *outbound) reactor.Status {
 		o.SetExpire = false
 	}
 	it, ok := c.find(args[1], o)
-	if ok && (o.SetExpire || persist && c.db.Persist(args[1])) { // with all locks held, so in the same instant
-		c.wrote(args[1])
+	switch {
+	case !ok:
+	case persist && c.db.Persist(args[1]): // with all locks held, so in the same instant
+		c.wrote(args[1], eventPersist)
+	case o.SetExpire:
+		c.wrote(args[1], c.expiryEvent(o.Expire))
 	}
 	return c.sendItem(&it, ok, out)
 }
@@ -245,14 +268,14 @@ func getDel(c *conn, args [][]byte, out *outbound) reactor.Status {
 			continue
 		}
 		if ok {
-			c.wrote(args[1])
+			c.wrote(args[1], eventDel)
 		}
 		return c.sendItem(&it, ok, out)
 	}
 }
 
 func getSet(c *conn, args [][]byte, out *outbound) reactor.Status {
-	r, err := c.put(args[1], c.value(args, 2), store.PutOptions{WantPrevious: true})
+	r, err := c.put(args[1], c.value(args, 2), store.PutOptions{WantPrevious: true}, eventSet)
 	if err != nil {
 		r.Previous.Release()
 		return refuseStore(out, err)
@@ -261,7 +284,7 @@ func getSet(c *conn, args [][]byte, out *outbound) reactor.Status {
 }
 
 func setNX(c *conn, args [][]byte, out *outbound) reactor.Status {
-	r, err := c.put(args[1], c.value(args, 2), store.PutOptions{If: store.IfAbsent})
+	r, err := c.put(args[1], c.value(args, 2), store.PutOptions{If: store.IfAbsent}, eventSet)
 	if err != nil {
 		return refuseStore(out, err)
 	}
@@ -281,7 +304,7 @@ func (c *conn) setExpiring(args [][]byte, name string, unit int64, out *outbound
 	if text != "" {
 		return refuse(out, text)
 	}
-	if _, err := c.put(args[1], c.value(args, 3), store.PutOptions{Expire: at}); err != nil {
+	if _, err := c.put(args[1], c.value(args, 3), store.PutOptions{Expire: at}, eventSet); err != nil {
 		return refuseStore(out, err)
 	}
 	return ok(out)
@@ -315,7 +338,7 @@ func mset(c *conn, args [][]byte, out *outbound) reactor.Status {
 		}
 	}
 	for i := 1; i < len(args); i += 2 {
-		if _, err := c.put(args[i], c.value(args, i+1), store.PutOptions{}); err != nil {
+		if _, err := c.put(args[i], c.value(args, i+1), store.PutOptions{}, eventSet); err != nil {
 			return refuseStore(out, err)
 		}
 	}

@@ -100,21 +100,21 @@ func (tt *trackTable) shard(key []byte) *trackShard {
 func (tt *trackTable) join(s *Server) {
 	tt.mu.Lock()
 	defer tt.mu.Unlock()
-	if tt.members++; tt.members == 1 {
-		s.store.Notify(true)
-	}
+	tt.members++
 	s.trackers.Store(int64(tt.members))
+	s.watchRemoved()
 }
 
 // leave is called when such a connection ends. Behind the last one, nothing is kept.
 func (tt *trackTable) leave(s *Server) {
 	tt.mu.Lock()
 	defer tt.mu.Unlock()
-	if tt.members--; tt.members == 0 {
-		s.store.Notify(false)
+	tt.members--
+	s.trackers.Store(int64(tt.members))
+	s.watchRemoved()
+	if tt.members == 0 {
 		tt.clear()
 	}
-	s.trackers.Store(int64(tt.members))
 }
 
 // enable lets t be told of flushes, and of the prefixes.

@@ -79,10 +79,14 @@ func (d *DB) tryPut(sh *shard, h uint64, key []byte, v *Source, o *PutOptions, n
 	}
 	e.flags, e.marks, e.version = o.Flags, o.Marks, sh.nextVersion()
 	r.Stored, r.Version = true, e.version
-	if r.Existed && o.KeepTTL {
+	switch {
+	case r.Existed && o.KeepTTL:
 		sh.changed(&p)
-	} else {
-		d.setExpire(sh, &p, o.Expire)
+	case o.Expire != 0 && o.Expire <= d.s.Now():
+		d.removeAs(sh, &p, Expired)
+	default:
+		sh.setExpire(&p, o.Expire)
+		sh.changed(&p)
 	}
 	return r, nil
 }
