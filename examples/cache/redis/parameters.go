@@ -114,10 +114,8 @@ func newParameters() []parameter {
 		number("timeout", 0, math.MaxInt32, func(s *Server) int64 { return s.settings.timeout.Load() },
 			func(s *Server, n int64) { s.settings.timeout.Store(n) }),
 		fixed("tls-port", "0"),
-		number("tracking-table-max-keys", 0, math.MaxInt64, func(s *Server) int64 { return s.tracked.limit.Load() }, func(s *Server, n int64) {
-			s.tracked.limit.Store(n)
-			s.boundTracked()
-		}),
+		number("tracking-table-max-keys", 0, math.MaxInt64, func(s *Server) int64 { return s.tracked.limit.Load() },
+			func(s *Server, n int64) { s.tracked.limit.Store(n) }),
 		constant("unixsocket", ""),
 	}
 }

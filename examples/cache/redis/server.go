@@ -162,7 +162,7 @@ func (s *Server) Start() (stop func()) {
 
 const tickInterval = 100 * time.Millisecond
 
-// tick keeps the coarse clock, the rates that INFO shows, and ends connections that are silent for too long.
+// tick keeps the coarse clock, the rates that INFO shows, and the bound on tracked keys where it was lowered, and ends connections that are silent for too long.
 func (s *Server) tick(ctx context.Context) {
 	ticker := time.NewTicker(tickInterval)
 	defer ticker.Stop()
@@ -172,6 +172,7 @@ func (s *Server) tick(ctx context.Context) {
 			return
 		case now := <-ticker.C:
 			s.rates.sample(s.cfg.Stats(), now)
+			s.boundTracked()
 			if sec := now.Unix(); sec != s.seconds.Swap(sec) {
 				s.closeIdle(sec)
 			}

@@ -125,6 +125,12 @@ func TestTracking(t *testing.T) {
 			require.True(t, slices.Contains(got, invalid("a")) || slices.Contains(got, invalid("b")), got)
 			c.silent(t)
 			require.Contains(t, other.do(t, "INFO", "stats"), "\r\ntracking_total_keys:1\r\ntracking_total_items:1\r\n")
+			other.do(t, "CONFIG", "SET", "tracking-table-max-keys", "1000")
+			c.do(t, "MGET", "a", "b", "c", "d")
+			other.do(t, "CONFIG", "SET", "tracking-table-max-keys", "1")
+			for range 3 { // without another read
+				require.Contains(t, c.receive(t), "invalidate")
+			}
 		},
 		"optin": func(t *testing.T, addr string, c, other *peer) {
 			c.do(t, "CLIENT", "TRACKING", "ON", "OPTIN")
