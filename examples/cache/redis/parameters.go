@@ -1,6 +1,7 @@
 package redis
 
 import (
+	"fmt"
 	"math"
 	"strconv"
 
@@ -144,11 +145,19 @@ func unchanged(name string, get func(*Server) string) parameter {
 
 // number is a parameter from least to most.
 func number(name string, least, most int64, get func(*Server) int64, set func(*Server, int64)) parameter {
-	check := checkNumber(least, most)
 	return parameter{name: name, get: func(s *Server) string { return strconv.FormatInt(get(s), 10) },
-		check: func(_ *Server, value string) string { return check(value) },
+		check: func(_ *Server, value string) string {
+			n, ok := store.ParseInt(value)
+			switch {
+			case !ok:
+				return notNumber
+			case n < least || n > most:
+				return fmt.Sprintf("argument must be between %d and %d inclusive", least, most)
+			}
+			return ""
+		},
 		set: func(s *Server, value string) {
-			n, _ := store.ParseInt([]byte(value))
+			n, _ := store.ParseInt(value)
 			set(s, n)
 		}}
 }

@@ -2,7 +2,6 @@ package redis
 
 import (
 	"bytes"
-	"fmt"
 	"math"
 	"slices"
 	"strconv"
@@ -68,19 +67,6 @@ func (s *settings) countsUses() bool { return strings.HasSuffix(*s.policy.Load()
 func (s *settings) sharesInts(maxMemory int) bool {
 	policy := *s.policy.Load()
 	return maxMemory == 0 || !strings.HasSuffix(policy, "-lru") && !strings.HasSuffix(policy, "-lfu")
-}
-
-func checkNumber(least, most int64) func(value string) string {
-	return func(value string) string {
-		n, ok := store.ParseInt(value)
-		switch {
-		case !ok:
-			return notNumber
-		case n < least || n > most:
-			return fmt.Sprintf("argument must be between %d and %d inclusive", least, most)
-		}
-		return ""
-	}
 }
 
 func findPolicy(name string) int {
