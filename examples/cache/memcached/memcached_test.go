@@ -398,6 +398,7 @@ func TestCacheDump(t *testing.T) {
 	require.Equal(t, string(ask(t, startMemcached(t), []byte(requests))), string(ask(t, addr, []byte(requests))))
 	require.Equal(t, "STORED\r\nITEM a [3 b; 0 s]\r\nEND\r\nEND\r\n", // in memcached when it has been there for a while
 		string(ask(t, addr, []byte("set a 5 0 3\r\nabc\r\nstats cachedump 1 0\r\nstats cachedump 2 0\r\n"))))
+	require.Equal(t, "HD\r\nITEM a [3 b; 0 s]\r\nEND\r\n", string(ask(t, addr, []byte("ms DQo= 1 b\r\nx\r\nstats cachedump 1 0\r\n"))), "a key of a line end")
 	var sets []byte
 	for i := range 5000 {
 		sets = fmt.Appendf(sets, "set key%d 0 100 1 noreply\r\nx\r\n", i)

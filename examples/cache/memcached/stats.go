@@ -1,12 +1,14 @@
 package memcached
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"os"
 	"runtime"
 	"strconv"
 	"time"
+	"unicode"
 
 	"golang.org/x/sys/unix"
 
@@ -89,30 +91,36 @@ func (c *conn) dump(args [][]byte, out *outbound) {
 		out.Send(memcache.Line("CLIENT_ERROR Illegal slab id"))
 		return
 	}
+	if class == 1 {
+		for _, line := range c.items(int(limit)) {
+			out.Send(memcache.Line(line))
+		}
+	}
+	out.Send(memcache.Line("END"))
+}
+
+// items returns lines of so many items, or of as many as fit the bound on an answer; 0: of that many.
+func (c *conn) items(limit int) (lines []string) {
 	var keys store.Keys
-	cursor, sent, size := uint64(0), int64(0), 0
-	for step := 0; class == 1 && step < dumpScans; step++ {
+	cursor, size := uint64(0), 0
+	for range dumpScans {
 		keys.Reset()
 		cursor = c.db.Scan(cursor, dumpKeys, &keys)
 		for i := range keys.Len() {
+			if limit > 0 && len(lines) == limit || size > dumpBytes {
+				return lines
+			}
 			key := keys.At(i)
-			info, found := c.db.Info(key)
-			if !found {
-				continue
+			if info, found := c.db.Info(key); found && bytes.IndexFunc(key, unicode.IsControl) < 0 { // those of base64 may have line ends
+				line := fmt.Sprintf("ITEM %s [%d b; %d s]", key, info.Size, info.Expire/1000)
+				lines, size = append(lines, line), size+len(line)
 			}
-			if limit > 0 && sent == limit || size > dumpBytes {
-				step = dumpScans
-				break
-			}
-			line := fmt.Sprintf("ITEM %s [%d b; %d s]", key, info.Size, info.Expire/1000)
-			out.Send(memcache.Line(line))
-			sent, size = sent+1, size+len(line)
 		}
 		if cursor == 0 {
 			break
 		}
 	}
-	out.Send(memcache.Line("END"))
+	return lines
 }
 
 func (st statistic) text() string {

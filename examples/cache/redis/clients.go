@@ -41,12 +41,15 @@ func (c *conn) line(b *strings.Builder, now int64, query [][]byte) {
 	if s.last != nil {
 		last = s.last.name
 	}
-	waiting := c.sub.queued.Load()
+	waiting, asked := c.sub.queued.Load(), 0
+	if len(query) > 0 {
+		asked = len(resp.AppendCommand(nil, query...))
+	}
 	fmt.Fprintf(b, "id=%d addr=%s laddr=%s fd=-1 name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=0 multi=%d "+
 		"qbuf=%d qbuf-free=0 argv-mem=%d multi-mem=0 rbs=0 rbp=0 obl=0 oll=0 omem=%d tot-mem=%d events=r cmd=%s user=%s redir=%d resp=%d "+
 		"lib-name=%s lib-ver=%s\n",
 		c.id, address(remote), address(c.peer.Local), s.name, max(now-s.since, 0), max(now-s.used, 0), c.flagText(), s.db,
-		s.channels, s.patterns, multi, encodedSize(query), size(query), waiting, waiting+int64(size(query)), last, defaultUser, s.redirect, version, s.library, s.libVer)
+		s.channels, s.patterns, multi, asked, size(query), waiting, waiting+int64(size(query)), last, defaultUser, s.redirect, version, s.library, s.libVer)
 }
 
 func (c *conn) unix() bool { return c.peer.Local != nil && c.peer.Local.Network() == "unix" }
@@ -101,20 +104,6 @@ func (c *conn) clients(f func(*conn)) {
 	}
 }
 
-// encodedSize returns the size of a command on the wire, in bytes.
-func encodedSize(args [][]byte) (sum int) {
-	if len(args) == 0 {
-		return 0
-	}
-	var enc resp.Replies
-	var buf []byte
-	sum = len(enc.Encode(buf, resp.Array(len(args))))
-	for _, arg := range args {
-		sum += len(enc.Encode(buf, resp.Bulk(arg)))
-	}
-	return sum
-}
-
 func clientInfo(c *conn, args [][]byte, out *outbound) reactor.Status {
 	var b strings.Builder
 	c.show(func(*shown) { c.line(&b, c.cache.seconds.Load(), args) })
@@ -147,11 +136,12 @@ func clientList(c *conn, args [][]byte, out *outbound) reactor.Status {
 	var b strings.Builder
 	now := c.cache.seconds.Load()
 	c.clients(func(other *conn) {
-		switch {
-		case other == c && wanted(c):
-			c.line(&b, now, args)
-		case wanted(other):
-			other.line(&b, now, nil)
+		var query [][]byte
+		if other == c {
+			query = args
+		}
+		if wanted(other) {
+			other.line(&b, now, query)
 		}
 	})
 	out.Send(resp.Verbatim("txt", b.String()))

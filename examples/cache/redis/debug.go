@@ -67,29 +67,45 @@ func debugActiveExpire(c *conn, args [][]byte, out *outbound) reactor.Status {
 	return ok(out)
 }
 
+// What DEBUG POPULATE makes at most, since its loop waits: keys, and bytes of values.
+const (
+	maxPopulated      = 10_000_000
+	maxPopulatedBytes = 4 << 30
+)
+
 // debugPopulate makes keys that are not there yet: key:0 with the value value:0, and so on.
 func debugPopulate(c *conn, args [][]byte, out *outbound) reactor.Status {
-	count, isInt := store.ParseInt(args[2])
-	if !isInt || count < 0 {
-		return refuse(out, "ERR value is out of range, must be positive")
-	}
-	prefix, size := "key", int64(0)
+	prefix, size, sized := []byte("key"), int64(0), true
+	count, counted := store.ParseInt(args[2])
 	if len(args) > 3 {
-		prefix = string(args[3])
+		prefix = args[3]
 	}
 	if len(args) > 4 {
-		if size, isInt = store.ParseInt(args[4]); !isInt || size < 0 || size > int64(c.cache.cfg.MaxValue) {
-			return refuse(out, "ERR value is out of range, must be positive")
-		}
+		size, sized = store.ParseInt(args[4])
 	}
-	var key, value []byte
+	if !counted || !sized || min(count, size) < 0 {
+		return refuse(out, "ERR value is out of range, must be positive")
+	}
+	if count > maxPopulated || size > maxPopulatedBytes/max(count, 1) || size > int64(c.cache.cfg.MaxValue) {
+		return refusef(out, "ERR value is out of range: not more than %d keys, and %d bytes", maxPopulated, maxPopulatedBytes)
+	}
+	var key []byte
+	value := make([]byte, size)
 	for i := range count {
 		key = strconv.AppendInt(append(append(key[:0], prefix...), ':'), i, 10)
-		value = strconv.AppendInt(append(value[:0], "value:"...), i, 10)
+		text := strconv.AppendInt([]byte("value:"), i, 10)
 		if size > 0 {
-			value = append(value, make([]byte, max(int(size)-len(value), 0))...)[:size]
+			copy(value, text) // over the last one, which is not longer
+			text = value
 		}
-		if _, err := c.db.Put(key, store.Bytes(value), store.PutOptions{If: store.IfAbsent}); err != nil {
+		var err error
+		c.locked(func() {
+			var r store.PutResult
+			if r, err = c.db.Put(key, store.Bytes(text), store.PutOptions{If: store.IfAbsent}); r.Stored {
+				c.changed(key)
+			}
+		})
+		if err != nil {
 			return refuseStore(out, err)
 		}
 	}

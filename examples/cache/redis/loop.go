@@ -134,14 +134,17 @@ func (c *conn) eachLoop(f func(*loop)) {
 }
 
 // show changes what other loops may look at.
-func (c *conn) show(f func(*shown)) {
+func (c *conn) show(f func(*shown)) { c.locked(func() { f(&c.shown) }) }
+
+// locked calls f with the lock of the connection's loop held, which in a transaction it is already.
+func (c *conn) locked(f func()) {
 	if c.loop.exclusive {
-		f(&c.shown)
+		f()
 		return
 	}
 	c.loop.mu.Lock()
 	defer c.loop.mu.Unlock()
-	f(&c.shown)
+	f()
 }
 
 // add puts a connection on the list.

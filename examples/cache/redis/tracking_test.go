@@ -222,6 +222,20 @@ func TestTracking(t *testing.T) {
 	}
 }
 
+// DEBUG POPULATE tells of the keys that it makes, and does not hold its loop up for as long as somebody likes.
+func TestPopulate(t *testing.T) {
+	addr := start(t, redis.Config{}, server.Config{Loops: 2})
+	c, other := connect(t, addr, 3), connect(t, addr, 2)
+	c.do(t, "CLIENT", "TRACKING", "ON")
+	require.Equal(t, "_\r\n", c.do(t, "GET", "key:1"))
+	require.Equal(t, "+OK\r\n", other.do(t, "DEBUG", "POPULATE", "3"))
+	require.Equal(t, invalid("key:1"), c.receive(t))
+	for _, args := range [][]string{{"10000001"}, {"9223372036854775807"}, {"2", "key", "9223372036854775807"}, {"1000", "key", "500000000"}, {"-1"}, {"1", "key", "-1"}} {
+		require.Contains(t, other.do(t, append([]string{"DEBUG", "POPULATE"}, args...)...), "-ERR value is out of range", args)
+	}
+	require.Equal(t, ":3\r\n", other.do(t, "DBSIZE"))
+}
+
 // Whoever is told by way of another connection hears when that one ends with messages that it has not got yet.
 func TestTrackingTargetEnds(t *testing.T) {
 	addr := start(t, redis.Config{}, server.Config{Loops: 2})
